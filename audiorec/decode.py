@@ -1,0 +1,205 @@
+"""A sound file, whatever its container, to a clip: libsndfile where it can, an `ffmpeg` subprocess for the rest.
+
+Decoders have faults that hostile files know of. Call `decode` where a crash costs nothing: `decoder.py` runs it in a
+limited child process, and everything in audiorec that decodes goes through there.
+"""
+
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+import numpy as np
+import soundfile
+
+from audiorec.audio import Pcm, Waveform, to_clip, too_long
+from audiorec.errors import AudiorecError, BadAudio
+
+BLOCK_SAMPLES = 2**16  # of all channels together: what is in memory at a time, whatever a header claims
+MAX_CHANNELS = 64
+STREAMED_SIZES = {0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x7FFFFFFF - 36}  # "unknown" of programs that write to a pipe
+TRUNCATED_RATIO = 0.99  # a WAV that holds less of its data than this has lost its end
+FFMPEG_DEMUXERS = (  # containers that hold sound themselves: no playlists, no scripts, nothing that opens other files
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,dtshd,eac3,flac,flv,gsm,matroska,webm,mov,mp4,m4a,3gp,3g2,"
+    "mp3,mpc,mpc8,mpeg,mpegts,ogg,tak,tta,voc,w64,wav,wv"
+)
+MAGIC = {  # leading bytes -> reason code, what it is
+    b"\xff\xd8\xff": ("picture", "a JPEG picture"),
+    b"\x89PNG": ("picture", "a PNG picture"),
+    b"GIF8": ("picture", "a GIF picture"),
+    b"%PDF": ("not_audio", "a PDF document"),
+    b"PK\x03\x04": ("not_audio", "a ZIP archive"),
+    b"\x1f\x8b": ("not_audio", "a gzip archive"),
+    b"\x7fELF": ("not_audio", "a program"),
+}
+
+
+def decode(source: Path | bytes, *, max_s: float) -> Pcm:
+    """Decodes a file, or the bytes of one, to canonical PCM: (n_samples,) int16, mono, 16 kHz, peak-normalised.
+
+    max_s: the longest clip that is accepted, counted while decoding. The extension is not looked at, only the content.
+    Raises BadAudio (its `code` is the reason) and, where no `ffmpeg` is installed and one is needed, AudiorecError.
+    """
+    with _opened(source) as file:
+        _check_content(file)
+        try:
+            sound = soundfile.SoundFile(file.fileno(), closefd=False)
+        except soundfile.LibsndfileError:
+            return _decode_by_ffmpeg(file, max_s)
+        with sound:
+            return to_clip(_blocks(sound, max_s), sound.samplerate, max_s=max_s)
+
+
+@contextmanager
+def _opened(source: Path | bytes) -> Iterator[BinaryIO]:
+    """A real file either way, so that every decoder can seek in it and none is handed a name."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            yield file
+    else:
+        with _anonymous_file() as file:
+            file.write(source)
+            file.seek(0)
+            yield file
+
+
+def _anonymous_file() -> BinaryIO:
+    """In memory where the system can: an upload must not fail because a disk is full."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("audiorec"), "w+b")
+    return cast(BinaryIO, tempfile.TemporaryFile())
+
+
+def _check_content(file: BinaryIO) -> None:
+    """Refuses by the first bytes what would make a decoder guess. Leaves the file at its start."""
+    head = file.read(512)
+    size_bytes = file.seek(0, os.SEEK_END)
+    if not head:
+        raise BadAudio("got an empty file, expected sound", code="empty")
+    for magic, (code, what) in MAGIC.items():
+        if head.startswith(magic):
+            raise BadAudio(f"got {what}, expected sound", code=code)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        raise BadAudio("got a WebP picture, expected sound", code="picture")
+    if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
+        _check_wav(file, size_bytes)
+    elif _is_text(head):
+        raise BadAudio("got text, expected sound", code="text")
+    file.seek(0)
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = head[:500].decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(head[:500]) - 3:  # else only the last character was cut
+            return False
+        text = head[: error.start].decode()
+    return all(char.isprintable() or char in "\r\n\t\f\ufeff" for char in text)
+
+
+def _check_wav(file: BinaryIO, size_bytes: int) -> None:
+    """Refuses a WAV whose header lies: libsndfile believes the one kind and hides the other."""
+    position = 12
+    while position + 8 <= size_bytes:
+        file.seek(position)
+        chunk_id, chunk_bytes = struct.unpack("<4sI", file.read(8))
+        if chunk_id == b"fmt ":
+            fmt = file.read(8)
+            if len(fmt) == 8 and struct.unpack("<4xI", fmt)[0] == 0:
+                raise BadAudio(
+                    "got a WAV header with a sample rate of 0 Hz, expected a real one", code="bad_sample_rate"
+                )
+        if chunk_id == b"data":
+            there_bytes = size_bytes - position - 8
+            if chunk_bytes not in STREAMED_SIZES and there_bytes < TRUNCATED_RATIO * chunk_bytes:
+                raise BadAudio(
+                    f"got a WAV header that promises {chunk_bytes:,} bytes of sound, and {there_bytes:,} of them: "
+                    "the end is missing or the header is wrong, write the file again",
+                    code="lying_header",
+                )
+            return
+        position += 8 + chunk_bytes + chunk_bytes % 2
+
+
+def _blocks(sound: soundfile.SoundFile, max_s: float) -> Iterator[Waveform]:
+    """Yields (n_samples, n_channels) float32."""
+    _check_channels(sound.channels)
+    if sound.samplerate > 0 and sound.frames / sound.samplerate > max_s + 1 and sound.seekable():
+        raise too_long(max_s, sound.frames / sound.samplerate)
+    n_frames = max(1, BLOCK_SAMPLES // sound.channels)
+    while True:
+        try:
+            block = sound.read(n_frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise BadAudio(
+                f"got a {sound.format} file that breaks off or is damaged ({error.error_string}), expected a whole one",
+                code="truncated",
+            ) from None
+        if not len(block):
+            return
+        yield cast(Waveform, block)
+
+
+def _check_channels(n_channels: int) -> None:
+    if not 1 <= n_channels <= MAX_CHANNELS:
+        raise BadAudio(f"got {n_channels} channels, expected 1 to {MAX_CHANNELS}", code="bad_channels")
+
+
+def _decode_by_ffmpeg(file: BinaryIO, max_s: float) -> Pcm:
+    """Lets ffmpeg unpack the first sound stream at its own rate and channels; the rest of the recipe is ours."""
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        raise AudiorecError(
+            "got a container that needs ffmpeg, and no ffmpeg is installed: apt-get install ffmpeg", code="no_ffmpeg"
+        )
+    # AU is the simplest stream with a rate and a channel count. `fd:` needs ffmpeg 6; /proc/self/fd can seek as well.
+    arguments = ["-v", "error", "-nostdin", "-threads", "1", "-protocol_whitelist", "file,pipe"]
+    arguments += ["-format_whitelist", FFMPEG_DEMUXERS, "-i", f"/dev/fd/{file.fileno()}", "-map", "0:a:0"]
+    arguments += ["-vn", "-sn", "-dn", "-threads", "1", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
+    with _anonymous_file() as complaints:
+        process = subprocess.Popen(
+            [ffmpeg, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            pass_fds=[file.fileno()],
+        )
+        assert process.stdout is not None
+        try:
+            header = process.stdout.read(24)
+            if len(header) == 24:
+                offset, _, _, sample_rate_hz, n_channels = struct.unpack(">4x5I", header)
+                process.stdout.read(offset - 24)
+                _check_channels(n_channels)
+                pcm = to_clip(_au_blocks(process.stdout, n_channels), sample_rate_hz, max_s=max_s)
+                if process.wait() == 0:
+                    return pcm
+                raise BadAudio("got a file that breaks off or is damaged, expected a whole one", code="truncated")
+            process.wait()
+            complaints.seek(0)
+            raise _ffmpeg_refusal(complaints.read(4096).decode(errors="replace"))
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.wait()
+
+
+def _au_blocks(stream: IO[bytes], n_channels: int) -> Iterator[Waveform]:
+    """Yields (n_samples, n_channels) float32 from big-endian float PCM."""
+    frame_bytes = 4 * n_channels
+    n_bytes = max(1, BLOCK_SAMPLES // n_channels) * frame_bytes
+    while data := stream.read(n_bytes):
+        whole = data[: len(data) - len(data) % frame_bytes]
+        yield np.frombuffer(whole, ">f4").reshape(-1, n_channels).astype(np.float32)
+
+
+def _ffmpeg_refusal(complaint: str) -> BadAudio:
+    if "matches no streams" in complaint:
+        return BadAudio("got a file without any sound stream, expected sound", code="no_audio_stream")
+    return BadAudio("got a file that neither libsndfile nor ffmpeg can read, expected sound", code="undecodable")

@@ -1,0 +1,101 @@
+"""The contract of every encoder: pre -> core -> post, each callable alone, all of it in one TorchScript graph."""
+
+import hashlib
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """(N, 1, CLIP_SAMPLES) float32 in [-1, 1] -> (N, dim) float32, unit norm.
+
+    `features` (pre and core) never changes once an encoder is made, and its results can be kept; `post` may be
+    fitted on a catalogue. `version` is raised when the code of pre or core changes what it computes.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    licence: ClassVar[str] = "Apache-2.0"
+    origin: ClassVar[str] = "audiorec"
+    dim: int
+
+    def pre(self, waveform: Tensor) -> Tensor:
+        """Waveform to what the core takes."""
+        raise NotImplementedError
+
+    def core(self, x: Tensor) -> Tensor:
+        """Returns (N, n_features) float32."""
+        raise NotImplementedError
+
+    def post(self, features: Tensor) -> Tensor:
+        """features: (N, n_features). Returns (N, dim), unit norm."""
+        raise NotImplementedError
+
+    def features(self, waveform: Tensor) -> Tensor:
+        """What does not depend on the catalogue: (N, n_features) float32."""
+        return self.core(self.pre(waveform))
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.post(self.features(waveform))
+
+    def fit(self, features: Tensor) -> None:
+        """Fits `post` on the features of a catalogue's windows, (M, n_features). Nothing to do for most encoders."""
+
+    def count_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def features_key(self) -> str:
+        """Equal for two encoders whose `features` are: their name, version and the weights outside `post`."""
+        digest = hashlib.sha256(f"{self.name} {self.version}".encode())
+        for name, value in sorted(self.state_dict().items()):
+            if not name.startswith("standardise."):
+                digest.update(name.encode() + value.cpu().numpy().tobytes())
+        return f"{self.name}-{digest.hexdigest()[:16]}"
+
+
+class StandardisedEncoder(Encoder):
+    """An encoder whose `post` standardises its features on the catalogue: dim = n_features."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.standardise = Standardise(dim)
+
+    def post(self, features: Tensor) -> Tensor:
+        return self.standardise(features)
+
+    def fit(self, features: Tensor) -> None:
+        self.standardise.fit(features)
+
+
+class Standardise(nn.Module):
+    """Subtracts the catalogue's mean, divides by its deviation, feature by feature; then scales to unit norm."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("scale", torch.ones(n_features))
+
+    def fit(self, features: Tensor) -> None:
+        """features: (M, n_features). A feature that never varies is left as it is, it cannot tell clips apart."""
+        deviation, mean = torch.std_mean(features.double(), dim=0, correction=0)
+        varies = deviation > 1e-6
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(varies, 1 / deviation.clamp(min=1e-6), torch.zeros_like(deviation)))
+        if not bool(varies.any()):  # a catalogue of one clip: keep the direction it has
+            self.mean.zero_()
+            self.scale.fill_(1.0)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return F.normalize((features - self.mean) * self.scale, dim=1)
+
+
+def mean_and_deviation(x: Tensor) -> Tensor:
+    """(N, C, T) -> (N, 2 C): mean and standard deviation over time."""
+    deviation, mean = torch.std_mean(x, dim=2, correction=0)
+    return torch.cat([mean, deviation], dim=1)

@@ -1,0 +1,121 @@
+"""Every error a caller or a file can cause: one root class, one HTTP status, exit code and stable `code` each.
+
+A message says what was got, what was expected and what to do. It never holds a path of the server.
+"""
+
+from typing import ClassVar
+
+
+class AudiorecError(Exception):
+    """The root: whatever a person or a file got wrong. Anything else that is raised is a fault of ours."""
+
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+    code: str = "error"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+
+
+class BadAudio(AudiorecError):
+    """A sound that cannot become a clip. `code` is its reason, the one written to `refused.tsv`."""
+
+    status = 422
+    exit_code = 3
+    code = "bad_audio"
+
+
+class BadVector(AudiorecError):
+    """An embedding of the wrong length, with a number that is not finite, or without direction."""
+
+    status = 422
+    exit_code = 4
+    code = "bad_vector"
+
+
+class BadQuery(AudiorecError):
+    """A query that makes no sense: k out of range, an unknown filter column, two questions at once."""
+
+    status = 422
+    exit_code = 4
+    code = "bad_query"
+
+
+class UnknownClip(AudiorecError):
+    """A clip id that is not in the catalogue."""
+
+    status = 404
+    exit_code = 4
+    code = "unknown_clip"
+
+
+class BadModelDir(AudiorecError):
+    """A model directory or release that is missing, broken, foreign, or of another format version."""
+
+    status = 503
+    exit_code = 5
+    code = "bad_model_dir"
+
+
+class BadCatalogue(AudiorecError):
+    """A folder of clips, or its `labels.csv`, from which no catalogue can be made."""
+
+    status = 422
+    exit_code = 3
+    code = "bad_catalogue"
+
+
+class BadSetting(AudiorecError):
+    """A setting, encoder name or option that is unknown or out of range."""
+
+    status = 422
+    exit_code = 2
+    code = "bad_setting"
+
+
+class Busy(AudiorecError):
+    """Another process is writing the same model directory."""
+
+    status = 409
+    exit_code = 6
+    code = "busy"
+
+
+class NoSpace(AudiorecError):
+    """The output disk is full or read-only."""
+
+    status = 507
+    exit_code = 7
+    code = "no_space"
+
+
+class NotReady(AudiorecError):
+    """The service has no open release yet, or is stopping."""
+
+    status = 503
+    code = "not_ready"
+
+
+class Overloaded(AudiorecError):
+    """The encode queue is full: the same request can succeed in a moment (`retry_after_s`)."""
+
+    status = 503
+    code = "overloaded"
+    retry_after_s = 1
+
+
+class BodyTooLarge(AudiorecError):
+    """A request body over the limit."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class UnsupportedBody(AudiorecError):
+    """A request body of a content type that the route does not read."""
+
+    status = 415
+    code = "unsupported_body"

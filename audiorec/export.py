@@ -1,0 +1,90 @@
+"""Eager encoder to TorchScript file, proven equal; and the one loader of such files."""
+
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from audiorec.audio import CLIP_SAMPLES
+from audiorec.encoders.base import Encoder
+from audiorec.errors import AudiorecError, BadModelDir
+from audiorec.files import replacing
+
+Array = npt.NDArray[np.float32]
+
+PARITY_TOLERANCE = 1e-4  # the least cosine that eager and scripted may have in common is 1 - this
+PARITY_BATCHES = (1, 3, 16)
+
+
+def export_encoder(encoder: Encoder, path: Path) -> float:
+    """Scripts an encoder, writes it to `path` at once or not at all, loads it back and compares it with eager.
+
+    Returns the largest cosine distance seen. Raises AudiorecError when it is above PARITY_TOLERANCE, NoSpace.
+    """
+    encoder.eval()
+    with replacing(path, durable=True) as file, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is the format, by the owner's decision
+        torch.jit.save(torch.jit.script(encoder), file)
+        file.flush()
+        distance = parity(encoder, LoadedEncoder(Path(file.name)))
+        if not distance <= PARITY_TOLERANCE:
+            raise AudiorecError(
+                f"got a TorchScript {encoder.name} that differs from eager by {distance:.2g} in cosine, "
+                f"expected at most {PARITY_TOLERANCE:g}: this encoder cannot be exported with this torch",
+                code="export_parity",
+            )
+    return distance
+
+
+def parity(encoder: Encoder, loaded: "LoadedEncoder") -> float:
+    """The largest cosine distance between the two, over batches of noise, tones, clicks and quiet."""
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for n in PARITY_BATCHES:
+        waveform = torch.randn(n, 1, CLIP_SAMPLES, generator=generator).clamp_(-1, 1)
+        waveform[::3] *= torch.sin(torch.arange(CLIP_SAMPLES) * 0.05)
+        waveform[1::3] *= 1e-3
+        with torch.no_grad():
+            eager = encoder(waveform)
+        scripted = torch.from_numpy(loaded.encode(waveform[:, 0].numpy()))
+        worst = max(worst, float((1 - (eager * scripted).sum(dim=1)).max()))
+    return worst
+
+
+class LoadedEncoder:
+    """A TorchScript encoder from a file: numpy in, numpy out, one thread, no gradients."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises BadModelDir when the file is not an encoder of ours."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            self.dim = self.encode(np.zeros((1, CLIP_SAMPLES), np.float32)).shape[1]
+        except (RuntimeError, AttributeError, OSError, ValueError, IndexError) as error:
+            reason = str(error).strip().splitlines()[-1][:200] if str(error).strip() else type(error).__name__
+            raise BadModelDir(
+                f"got an encoder file {path.name} that TorchScript cannot run ({reason}), "
+                "expected one written by audiorec: export the encoder again"
+            ) from None
+
+    def encode(self, windows: Array) -> Array:
+        """windows: (N, CLIP_SAMPLES) float32 in [-1, 1]. Returns (N, dim) float32, unit norm."""
+        return self._call(self._module, windows[:, None])
+
+    def features(self, windows: Array) -> Array:
+        """windows: (N, CLIP_SAMPLES). Returns what does not depend on the catalogue, (N, n_features) float32."""
+        return self._call(self._module.features, windows[:, None])
+
+    def post(self, features: Array) -> Array:
+        """features: (N, n_features). Returns (N, dim) float32, unit norm."""
+        return self._call(self._module.post, features)
+
+    def _call(self, function: Any, x: Array) -> Array:
+        with torch.inference_mode():
+            result = cast(Tensor, function(torch.from_numpy(np.ascontiguousarray(x))))
+        return cast(Array, result.numpy())

@@ -1,0 +1,61 @@
+"""Converted clips on disk: 16-bit mono WAV at 16 kHz, each named by the SHA-256 of the file that it came from."""
+
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiorec.audio import SAMPLE_RATE_HZ, Pcm
+from audiorec.decode import decode
+from audiorec.errors import BadAudio
+from audiorec.files import replacing, sha256_of, writing_to_disk
+from audiorec.tags import read_tags
+
+
+def wav_path(wav_dir: Path, sha256: str) -> Path:
+    """Two levels, because a folder of a million files is slow to open."""
+    return wav_dir / sha256[:2] / f"{sha256}.wav"
+
+
+def convert_file(path: Path, wav_dir: Path, *, max_s: float) -> dict[str, Any]:
+    """Converts one file, unless the same bytes were converted before.
+
+    Returns {"sha256", "n_samples" (at 16 kHz), "tags": {"artist", ...}}. Raises BadAudio, NoSpace, OSError.
+    """
+    sha256 = sha256_of(path)
+    target = wav_path(wav_dir, sha256)
+    n_samples = _n_samples(target)
+    if not n_samples:
+        pcm = decode(path, max_s=max_s)
+        n_samples = len(pcm)
+        with writing_to_disk(target.name):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as file, wave.open(file, "wb") as wav:
+            wav.setparams((1, 2, SAMPLE_RATE_HZ, n_samples, "NONE", ""))
+            wav.writeframesraw(pcm.astype("<i2", copy=False).data)
+    return {"sha256": sha256, "n_samples": n_samples, "tags": read_tags(path)}
+
+
+def _n_samples(path: Path) -> int:
+    """0 where there is no whole file."""
+    try:
+        with wave.open(str(path), "rb") as wav:
+            whole = path.stat().st_size >= 44 + 2 * wav.getnframes()
+            return wav.getnframes() if whole else 0
+    except (OSError, EOFError, wave.Error):
+        return 0
+
+
+def read_wav(path: Path) -> Pcm:
+    """A converted clip: (n_samples,) int16. Raises BadAudio when it has gone or is not one of ours."""
+    try:
+        with wave.open(str(path), "rb") as wav:
+            if (wav.getnchannels(), wav.getsampwidth(), wav.getframerate()) == (1, 2, SAMPLE_RATE_HZ):
+                return np.frombuffer(wav.readframes(wav.getnframes()), "<i2")
+    except (OSError, EOFError, wave.Error):
+        pass
+    raise BadAudio(
+        f"got no readable 16 kHz mono WAV at {path.name}, expected a converted clip: run `audiorec convert` again",
+        code="not_converted",
+    )
