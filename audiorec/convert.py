@@ -36,6 +36,18 @@ class Conversion:
     n_ignored: int
     n_new: int
 
+    @property
+    def sha256s(self) -> list[str]:
+        return [clip["sha256"] for clip in self.clips]
+
+    @property
+    def durations_s(self) -> list[float]:
+        return [float(clip["duration_s"]) for clip in self.clips]
+
+    @property
+    def hours(self) -> float:
+        return sum(self.durations_s) / 3600
+
 
 def convert(
     audio_dir: Path,

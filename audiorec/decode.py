@@ -23,6 +23,7 @@ from audiorec.errors import AudiorecError, BadAudio
 BLOCK_SAMPLES = 2**16  # of all channels together: what is in memory at a time, whatever a header claims
 MAX_CHANNELS = 64
 STREAMED_SIZES = {0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x7FFFFFFF - 36}  # "unknown" of programs that write to a pipe
+UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's word for a FLAC that was written to a pipe
 TRUNCATED_RATIO = 0.99  # a WAV that holds less of its data than this has lost its end
 FFMPEG_DEMUXERS = (  # containers that hold sound themselves: no playlists, no scripts, nothing that opens other files
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,dtshd,eac3,flac,flv,gsm,matroska,webm,mov,mp4,m4a,3gp,3g2,"
@@ -130,7 +131,8 @@ def _check_wav(file: BinaryIO, size_bytes: int) -> None:
 def _blocks(sound: soundfile.SoundFile, max_s: float) -> Iterator[Waveform]:
     """Yields (n_samples, n_channels) float32."""
     _check_channels(sound.channels)
-    if sound.samplerate > 0 and sound.frames / sound.samplerate > max_s + 1 and sound.seekable():
+    length_known = sound.format != "MP3" and sound.frames < UNKNOWN_FRAMES  # of an MP3 it may be a guess
+    if length_known and sound.samplerate > 0 and sound.frames / sound.samplerate > max_s + 1:
         raise too_long(max_s, sound.frames / sound.samplerate)
     n_frames = max(1, BLOCK_SAMPLES // sound.channels)
     while True:

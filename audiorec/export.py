@@ -76,10 +76,6 @@ class LoadedEncoder:
         """windows: (N, CLIP_SAMPLES) float32 in [-1, 1]. Returns (N, dim) float32, unit norm."""
         return self._call(self._module, windows[:, None])
 
-    def features(self, windows: Array) -> Array:
-        """windows: (N, CLIP_SAMPLES). Returns what does not depend on the catalogue, (N, n_features) float32."""
-        return self._call(self._module.features, windows[:, None])
-
     def post(self, features: Array) -> Array:
         """features: (N, n_features). Returns (N, dim) float32, unit norm."""
         return self._call(self._module.post, features)

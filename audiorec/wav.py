@@ -47,8 +47,9 @@ def _n_samples(path: Path) -> int:
         return 0
 
 
-def read_wav(path: Path) -> Pcm:
+def read_wav(wav_dir: Path, sha256: str) -> Pcm:
     """A converted clip: (n_samples,) int16. Raises BadAudio when it has gone or is not one of ours."""
+    path = wav_path(wav_dir, sha256)
     try:
         with wave.open(str(path), "rb") as wav:
             if (wav.getnchannels(), wav.getsampwidth(), wav.getframerate()) == (1, 2, SAMPLE_RATE_HZ):

@@ -19,6 +19,7 @@ class Encoder(nn.Module):
     version: ClassVar[int] = 1
     licence: ClassVar[str] = "Apache-2.0"
     origin: ClassVar[str] = "audiorec"
+    fitted: ClassVar[tuple[str, ...]] = ()  # prefixes of the weights and buffers that `fit` changes
     dim: int
 
     def pre(self, waveform: Tensor) -> Tensor:
@@ -48,15 +49,24 @@ class Encoder(nn.Module):
 
     def features_key(self) -> str:
         """Equal for two encoders whose `features` are: their name, version and the weights outside `post`."""
+        return self._key(without=self.fitted)
+
+    def key(self) -> str:
+        """Equal for two encoders that compute the same."""
+        return self._key(without=())
+
+    def _key(self, without: tuple[str, ...]) -> str:
         digest = hashlib.sha256(f"{self.name} {self.version}".encode())
         for name, value in sorted(self.state_dict().items()):
-            if not name.startswith("standardise."):
+            if not name.startswith(without or " "):
                 digest.update(name.encode() + value.cpu().numpy().tobytes())
         return f"{self.name}-{digest.hexdigest()[:16]}"
 
 
 class StandardisedEncoder(Encoder):
     """An encoder whose `post` standardises its features on the catalogue: dim = n_features."""
+
+    fitted = ("standardise.",)
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -1,0 +1,149 @@
+"""From what a client sends to a query or the bytes of a sound: JSON, a form, or the sound itself as the body."""
+
+import json
+from collections.abc import AsyncGenerator
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import QueryParams, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from audiorec.api.schemas import Options
+from audiorec.errors import BadAudio, BadQuery, BodyTooLarge, UnsupportedBody
+
+M = TypeVar("M", bound=BaseModel)
+
+SOUND_TYPES = ("audio/", "video/", "application/octet-stream")
+MAX_FIELDS = 20
+MAX_SHOWN_CHARACTERS = 60
+OPTION_NAMES = tuple(Options.model_fields)
+
+
+def media_type(request: Request) -> str:
+    """Of the body, without its parameters: "application/json"."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def read_json(request: Request, model: type[M], max_bytes: int) -> M:
+    """A JSON body as a model, its options joined with those of the query string. Raises BadQuery, BodyTooLarge."""
+    body = await request.body()
+    if len(body) > max_bytes:
+        raise BodyTooLarge(f"got a JSON body of {len(body):,} bytes, expected at most {max_bytes:,}")
+    try:
+        if not request.query_params:
+            return model.model_validate_json(body)
+        fields = from_json(body, allow_inf_nan=False)
+        if isinstance(fields, dict):
+            fields = merged(fields, parse_options(request.query_params))
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise bad_query(error) from None
+    except ValueError as error:
+        raise BadQuery(f"got a body that is not JSON ({str(error)[:200]}), expected a JSON object") from None
+
+
+def merged(fields: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """The body's fields and the query string's. Raises BadQuery where they say different things."""
+    for name, value in options.items():
+        if name in fields and fields[name] != value:
+            raise BadQuery(
+                f"got {name} = {shown(fields[name])} in the body and {shown(value)} in the query string, "
+                "expected it in one of them"
+            )
+    return {**fields, **options}
+
+
+def parse_options(parameters: QueryParams) -> dict[str, Any]:
+    """`?k=5&max_per_artist=1&exclude=a&exclude=b&filter={"label": "dog"}`. Raises BadQuery."""
+    options: dict[str, Any] = {}
+    for name in parameters:
+        values = parameters.getlist(name)
+        if name not in OPTION_NAMES:
+            raise BadQuery(f"got the parameter {shown(name)}, expected one of {', '.join(OPTION_NAMES)}")
+        if name == "exclude":
+            options[name] = values
+        elif len(set(values)) > 1:
+            raise BadQuery(f"got {name} = {shown(values[0])} and {shown(values[1])}, expected one of them")
+        else:
+            options[name] = _parse_filter(values[0]) if name == "filter" else _parse_whole(name, values[0])
+    return options
+
+
+def _parse_whole(name: str, text: str) -> int:
+    digits = text[1:] if text[:1] == "-" else text
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
+        raise BadQuery(f"got {name} = {shown(text)}, expected a whole number, 1 or more")
+    return int(text)
+
+
+def _parse_filter(text: str) -> Any:
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        raise BadQuery(f"got filter = {shown(text)}, expected JSON, as {json.dumps({'label': 'dog'})}") from None
+
+
+def validated(model: type[M], fields: Any) -> M:
+    """Raises BadQuery."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        raise bad_query(error) from None
+
+
+def bad_query(error: ValidationError) -> BadQuery:
+    """The first thing that is wrong, in a sentence."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(map(str, first["loc"])) or "the body"
+    if first["type"] == "json_invalid":
+        return BadQuery(f"got a body that is not JSON ({first['msg'][:200]}), expected a JSON object")
+    if first["type"] == "extra_forbidden":
+        return BadQuery(f"got the unknown field {shown(where)}, expected those that /docs lists")
+    expected = first["msg"].removeprefix("Input should be ").removeprefix("Value should ")
+    return BadQuery(f"got {shown(first['input'])} for {where}, expected {expected}")
+
+
+def shown(value: Any) -> str:
+    """A value from outside as it may stand in a message: short, on one line."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
+
+
+async def read_sound(request: Request) -> bytes:
+    """The uploaded sound: the field `file` of a form, or the whole body. Raises BadAudio, UnsupportedBody."""
+    kind = media_type(request)
+    body = await request.body()
+    if kind == "multipart/form-data":
+        body = await _file_of_form(request, body)
+    elif not kind.startswith(SOUND_TYPES):
+        raise UnsupportedBody(
+            f"got the content type {shown(kind)}, expected application/json for a query, multipart/form-data with a "
+            "field 'file', or audio/*, video/* or application/octet-stream for a sound"
+        )
+    if not body:
+        raise BadAudio("got an empty upload, expected the bytes of a sound file", code="empty")
+    return body
+
+
+async def _file_of_form(request: Request, body: bytes) -> bytes:
+    async def once() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(request.headers, once(), max_files=1, max_fields=MAX_FIELDS)
+    parser.spool_max_size = len(body) + 1  # in memory: an upload must not fail because a disk is full
+    try:
+        form = await parser.parse()
+    except (MultiPartException, FormParserError, KeyError, ValueError) as error:
+        raise BadQuery(f"got a form that cannot be read ({str(error)[:200]}), expected multipart/form-data") from None
+    upload = form.get("file")
+    if other := [name for name in form if name != "file"]:
+        raise BadQuery(
+            f"got the form field {shown(other[0])}, expected 'file' alone: options go into the query string, as ?k=5"
+        )
+    if not isinstance(upload, UploadFile):
+        got = "no whole field in it" if upload is None else "text in the field 'file'"
+        raise BadQuery(f"got a form with {got}, expected a whole file in the field 'file': as curl -F file=@song.mp3")
+    return await upload.read()

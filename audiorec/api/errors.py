@@ -1,0 +1,73 @@
+"""Every error as one JSON shape: {"error": {"code", "message", "request_id"}}."""
+
+import json
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from audiorec.api import metrics
+from audiorec.api.uploads import ClientGoneError
+from audiorec.errors import AudiorecError, Overloaded
+
+LOG = logging.getLogger("audiorec")
+CLIENT_CLOSED_REQUEST = 499  # nginx's code: nobody reads the answer, the metrics do
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(AudiorecError, _audiorec_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(ClientDisconnect, _client_gone)
+    app.add_exception_handler(ClientGoneError, _client_gone)
+    app.add_exception_handler(Exception, _unknown_error)
+
+
+def error_facts(request: Request, code: str, message: str) -> dict[str, dict[str, str]]:
+    metrics.REFUSALS.labels(code).inc()
+    return {"error": {"code": code, "message": message, "request_id": getattr(request.state, "request_id", "")}}
+
+
+def _response(
+    request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None
+) -> Response:
+    # json, not pydantic: it writes any text that came from outside, half a surrogate pair too
+    body = json.dumps(error_facts(request, code, message)).encode()
+    return Response(body, status, headers, "application/json")
+
+
+async def _audiorec_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AudiorecError)
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Overloaded) else None
+    return _response(request, error.status, error.code, error.message, headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    got = f"{request.method} {request.url.path[:200]}"
+    messages = {404: f"got {got}, which is not a route: /docs lists them", 405: f"got {got}: /docs lists the methods"}
+    headers = dict(error.headers) if error.headers else None
+    return _response(request, error.status_code, code, messages.get(error.status_code, str(error.detail)), headers)
+
+
+async def _validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return _response(request, 422, "bad_query", f"got {where} that is wrong: {first['msg']}")  # never echoes the input
+
+
+async def _client_gone(request: Request, error: Exception) -> Response:
+    return _response(request, CLIENT_CLOSED_REQUEST, "client_gone", "the client closed the connection")
+
+
+async def _unknown_error(request: Request, error: Exception) -> Response:
+    LOG.error("request %s failed: %s", getattr(request.state, "request_id", ""), type(error).__name__)
+    return _response(
+        request, 500, "internal", "something went wrong here, not with the request: tell the operator the request id"
+    )

@@ -1,0 +1,102 @@
+"""What every request passes, as plain ASGI: an id, a limit on its body, and the count of it."""
+
+import re
+from time import perf_counter
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from audiorec.api import metrics
+from audiorec.errors import BodyTooLarge, Overloaded
+from audiorec.settings import Settings
+
+REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+
+class RequestIds:
+    """Takes the client's X-Request-Id, or makes one; it goes into the answer's header, its errors and the log."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+class Counting:
+    """Counts every answer, and how long it took, by route (the pattern, never the path)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start = perf_counter()
+        status = 500
+
+        async def send_and_see(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_see)
+        finally:
+            route = getattr(scope.get("route"), "path", "(none)")
+            metrics.requests(route, status).inc()
+            metrics.latency_s(route).observe(perf_counter() - start)
+
+
+class BodyLimit:
+    """Counts the bytes of a body as they arrive: of one request, and of all that this worker holds."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+        self._held_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "")
+        n_bytes = 0
+
+        async def receive_counted() -> Message:
+            nonlocal n_bytes
+            if declared.isdigit():
+                self._check(int(declared))
+            message = await receive()
+            n_new = len(message.get("body", b""))
+            n_bytes += n_new
+            self._held_bytes += n_new
+            self._check(n_bytes)
+            return message
+
+        try:
+            await self.app(scope, receive_counted, send)
+        finally:
+            self._held_bytes -= n_bytes
+
+    def _check(self, n_bytes: int) -> None:
+        limit = self.settings.max_body_bytes
+        if n_bytes > limit:
+            raise BodyTooLarge(f"got a body of {n_bytes:,} bytes or more, expected at most {limit:,}")
+        if self._held_bytes > self.settings.max_bodies_bytes:
+            raise Overloaded("got more uploads at once than fit into memory: try again in a moment")

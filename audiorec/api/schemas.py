@@ -1,0 +1,136 @@
+"""The shapes of requests and answers, as JSON has them."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from audiorec.nearest import DEFAULT_K
+
+FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
+MAX_DIMENSIONS = 65_536
+MAX_TEXT_CHARACTERS = 10_000
+
+
+class Options(BaseModel):
+    """What narrows and sizes an answer. `k`, as the others, may stand in the query string as well."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    k: int = Field(DEFAULT_K, description="how many neighbours, 1 to 100, 10 unless told")
+    filter: dict[str, Any] | None = Field(
+        None,
+        description="conditions on columns, all must hold: a value, a list of values, "
+        '{"not": value or list}, {"gte": 1, "lt": 10}',
+    )
+    exclude: list[str] = Field([], description="clip ids to leave out")
+    max_per_artist: int | None = Field(None, ge=1, description="at most so many clips by one artist")
+
+
+class NearestQuery(Options):
+    """Exactly one of embedding, clip_id and text; and options."""
+
+    embedding: list[FiniteNumber] | None = Field(
+        None, max_length=MAX_DIMENSIONS, description="a vector of this release's dimension, of any length but zero"
+    )
+    clip_id: str | None = Field(None, description="a clip of the catalogue; it is left out of its own answer")
+    text: str | None = Field(
+        None, max_length=MAX_TEXT_CHARACTERS, description="what to look for, where the release has a text encoder"
+    )
+
+
+class Batch(BaseModel):
+    """Many queries at once: each is answered, or refused, on its own."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    queries: list[Any] = Field(min_length=1, description="queries as POST /nearest takes them")
+
+
+class Result(BaseModel):
+    """A clip of an answer."""
+
+    rank: int = Field(description="1 is nearest")
+    clip_id: str
+    similarity: float = Field(description="the cosine, 1 = same")
+    distance: float = Field(description="sqrt(2 - 2 cosine), 0 = same")
+    url: str
+    title: str
+    artist: str
+    label: str
+    metadata: dict[str, Any] = Field(description="the other columns of metadata.tsv, the person's own among them")
+
+
+class QueryFacts(BaseModel):
+    """What was asked. The last two only for a sound."""
+
+    kind: str = Field(description="embedding, clip_id or sound")
+    n_windows: int | None = None
+    duration_s: float | None = None
+
+
+class Answer(BaseModel):
+    results: list[Result]
+    query: QueryFacts
+    release: str = Field(description="the release that answered")
+    took_ms: float
+
+
+class ErrorFacts(BaseModel):
+    code: str = Field(description="stable, for programs")
+    message: str = Field(description="what was got, what was expected, what to do")
+    request_id: str = Field(description="the same as in the header X-Request-Id and in the log")
+
+
+class Failure(BaseModel):
+    """The one shape of every error."""
+
+    error: ErrorFacts
+
+
+class BatchAnswer(BaseModel):
+    answers: list[Answer | Failure]
+
+
+class EmbeddingAnswer(BaseModel):
+    embedding: list[float] = Field(description="unit norm, of the release's dimension")
+    query: QueryFacts
+    release: str
+    took_ms: float
+
+
+class Clip(BaseModel):
+    clip_id: str
+    url: str
+    title: str
+    artist: str
+    label: str
+    metadata: dict[str, Any]
+
+
+class ClipAnswer(BaseModel):
+    clip: Clip
+    release: str
+
+
+class Health(BaseModel):
+    status: str
+    release: str
+    took_ms: float = Field(description="of one query on the open release")
+
+
+class Readiness(BaseModel):
+    status: str
+    release: str
+
+
+class Model(BaseModel):
+    """The open release, as its manifest describes it."""
+
+    release: str
+    created_at: str
+    encoder: dict[str, Any]
+    index: dict[str, Any]
+    catalogue: dict[str, Any]
+    evaluation: dict[str, Any]
+    columns: list[str] = Field(description="what `filter` can name")
+    made_with: dict[str, Any]

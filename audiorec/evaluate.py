@@ -1,0 +1,165 @@
+"""How good the neighbours are: retrieval by label, and hubness, of embeddings whatever made them.
+
+A neighbour counts as a hit when it shares a label with the query. Clips of the query's own group (one recording, one
+player) and by its own artist are left out: they are easy to find and inflate every figure (Pampalk, Flexer & Widmer,
+"Improvements of audio-based music similarity and genre classification", ISMIR 2005).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.int64]
+
+DEPTHS = (1, 5, 10)
+HUBNESS_K = 10
+MAX_QUERIES = 5_000
+MAX_CLIPS = 10_000  # of a larger catalogue, a sample is evaluated
+ARTIST_SHARE = 0.5  # an artist of more than this share of the clips tells nothing, and is not left out
+BLOCK_QUERIES = 64
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of n clips: labels, () where unknown; for each clip the rows that are its own and do not count."""
+
+    labels: Sequence[tuple[str, ...]]
+    own: Sequence[tuple[Rows, ...]]
+
+    @classmethod
+    def of(cls, rows: Iterable[Mapping[str, str]]) -> "Truth":
+        """From rows of `metadata.tsv`: the columns label (several joined by ";"), group and artist."""
+        rows = list(rows)
+        labels = [tuple(filter(None, row.get("label", "").split(";"))) for row in rows]
+        by_group = _members([(row.get("group", ""),) for row in rows])
+        by_artist = _members([(row.get("artist", ""),) for row in rows])
+        all_but_all = {name: members for name, members in by_artist.items() if len(members) <= ARTIST_SHARE * len(rows)}
+        nothing = np.empty(0, np.int64)
+        own = [
+            (by_group.get(row.get("group", ""), nothing), all_but_all.get(row.get("artist", ""), nothing))
+            for row in rows
+        ]
+        return cls(labels, own)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """precision, by depth "1", "5", "10": mean share of hits among as many neighbours; chance: in a random order.
+
+    All in [0, 1] but hubness: the skewness of how often a clip is among the 10 nearest of another, 0 when all are
+    equally often (Radovanović, Nanopoulos & Ivanović, "Hubs in space", JMLR 2010). Without labels, hubness alone.
+    """
+
+    hubness: float
+    n_queries: int
+    precision: dict[str, float]
+    mean_average_precision: float
+    chance: float
+    per_label: dict[str, dict[str, float]]  # label -> n_queries, p5, map
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def evaluate(embeddings: Array, truth: Truth, *, seed: int = 0) -> Scores:
+    """Scores (n, D) unit vectors by exact search. Every clip is a query, or a sample of MAX_QUERIES of them.
+
+    A labelled query ranks the other labelled clips; one that none of them could answer does not count.
+    """
+    labelled = np.array([bool(labels) for labels in truth.labels], np.bool_)
+    by_label = _members(truth.labels)
+    rng = np.random.default_rng(seed)
+    queries = np.sort(rng.choice(len(embeddings), min(len(embeddings), MAX_QUERIES), replace=False))
+    tally = _Tally(len(embeddings))
+    for start in range(0, len(queries), BLOCK_QUERIES):
+        block = queries[start : start + BLOCK_QUERIES]
+        similarities = embeddings[block] @ embeddings.T  # (B, n)
+        similarities[np.arange(len(block)), block] = -np.inf
+        for query, row in zip(block.tolist(), similarities, strict=True):
+            tally.count_occurrence(row)
+            if labelled[query]:
+                candidates = _candidates(query, labelled, truth)
+                order = candidates[np.argsort(-row[candidates], kind="stable")]
+                relevant = _union([by_label[label] for label in truth.labels[query]], len(row))
+                tally.count_ranking(relevant[order], truth.labels[query])
+    return tally.scores()
+
+
+def _members(keys: Sequence[tuple[str, ...]]) -> dict[str, Rows]:
+    """name -> the rows that carry it, the empty name left out."""
+    members: defaultdict[str, list[int]] = defaultdict(list)
+    for row, names in enumerate(keys):
+        for name in filter(None, names):
+            members[name].append(row)
+    return {name: np.array(rows, np.int64) for name, rows in members.items()}
+
+
+def _union(parts: Sequence[Rows], n_clips: int) -> Mask:
+    mask = np.zeros(n_clips, np.bool_)
+    for rows in parts:
+        mask[rows] = True
+    return mask
+
+
+def _candidates(query: int, labelled: Mask, truth: Truth) -> Rows:
+    own = _union(truth.own[query], len(labelled))
+    own[query] = True
+    return np.flatnonzero(labelled & ~own)
+
+
+class _Tally:
+    """Sums over queries."""
+
+    def __init__(self, n_clips: int) -> None:
+        self._occurrences = np.zeros(n_clips)
+        self._figures: list[tuple[float, ...]] = []  # a query: P@1, P@5, P@10, AP, chance
+        self._by_label: defaultdict[str, list[int]] = defaultdict(list)
+
+    def count_occurrence(self, similarities: Array) -> None:
+        k = min(HUBNESS_K, len(similarities) - 1)
+        if k > 0:
+            self._occurrences[np.argpartition(-similarities, k - 1)[:k]] += 1
+
+    def count_ranking(self, hits: Mask, labels: tuple[str, ...]) -> None:
+        """hits: (n_candidates,) bool, nearest first."""
+        n_relevant = int(hits.sum())
+        if not n_relevant:
+            return
+        ranks = np.flatnonzero(hits) + 1
+        average_precision = float(np.mean(np.arange(1, n_relevant + 1) / ranks))
+        for label in labels:
+            self._by_label[label].append(len(self._figures))
+        at_depth = [float(hits[:depth].mean()) for depth in DEPTHS]
+        self._figures.append((*at_depth, average_precision, n_relevant / len(hits)))
+
+    def scores(self) -> Scores:
+        figures = np.array(self._figures).reshape(-1, len(DEPTHS) + 2)
+        *at_depth, average_precision, chance = (figures.mean(axis=0) if len(figures) else np.zeros(5)).round(4).tolist()
+        per_label = {
+            label: {
+                "n_queries": len(queries),
+                "p5": round(float(figures[queries, 1].mean()), 4),
+                "map": round(float(figures[queries, 3].mean()), 4),
+            }
+            for label, queries in sorted(self._by_label.items())
+        }
+        precision = {str(depth): value for depth, value in zip(DEPTHS, at_depth, strict=True)}
+        return Scores(self._hubness(), len(figures), precision, average_precision, chance, per_label)
+
+    def _hubness(self) -> float:
+        centred = self._occurrences - self._occurrences.mean()
+        deviation = float(centred.std())
+        return round(float((centred**3).mean()) / deviation**3, 4) if deviation else 0.0
+
+
+def sample_rows(n_clips: int, *, seed: int = 0) -> Rows:
+    """Which clips of a catalogue are evaluated: all, or MAX_CLIPS of them."""
+    if n_clips <= MAX_CLIPS:
+        return np.arange(n_clips)
+    return np.sort(np.random.default_rng(seed).choice(n_clips, MAX_CLIPS, replace=False))

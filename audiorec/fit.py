@@ -1,0 +1,139 @@
+"""An encoder made ready for a catalogue: its features computed once a clip, its last step fitted on them, exported."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+
+from audiorec.audio import CLIP_SAMPLES, SAMPLE_RATE_HZ
+from audiorec.encoders import make_encoder
+from audiorec.encoders.base import Encoder
+from audiorec.export import export_encoder
+from audiorec.features import Array, FeatureStore, add_features
+from audiorec.files import replacing, sha256_of, writing_to_disk
+from audiorec.manifest import EncoderFacts
+from audiorec.progress import Progress, silent
+from audiorec.wav import read_wav
+
+ENCODER_FILE = "encoder.pt"
+FACTS_FILE = "encoder.json"
+MAX_FIT_WINDOWS = 200_000  # statistics do not get better by more
+REFIT_GROWTH = 2.0  # a catalogue that has grown or shrunk by more than this is fitted again
+
+
+@dataclass(frozen=True)
+class FittedEncoder:
+    """A TorchScript file, and what the manifest says of it."""
+
+    path: Path
+    facts: EncoderFacts
+
+
+class EagerEncoder:
+    """An encoder of the registry, numpy in, numpy out: what `export.LoadedEncoder` is to a file."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self.dim = encoder.dim
+        self.n_features = self.features(np.zeros((1, CLIP_SAMPLES), np.float32)).shape[1]
+
+    def features(self, windows: Array) -> Array:
+        """windows: (N, CLIP_SAMPLES) float32. Returns (N, n_features) float32."""
+        with torch.inference_mode():
+            features: Array = self.encoder.features(torch.from_numpy(windows)[:, None]).numpy()
+        return features
+
+    def post(self, features: Array) -> Array:
+        """features: (N, n_features) float32. Returns (N, dim) float32, unit norm."""
+        with torch.inference_mode():
+            unit: Array = self.encoder.post(torch.from_numpy(features)).numpy()
+        return unit
+
+    def fit(self, features: Array) -> None:
+        """Fits the last step on the windows of a catalogue, (M, n_features); on a sample of them when they are many."""
+        if len(features) > MAX_FIT_WINDOWS:
+            rows = np.random.default_rng(0).choice(len(features), MAX_FIT_WINDOWS, replace=False)
+            features = features[np.sort(rows)]
+        self.encoder.fit(torch.from_numpy(features))
+
+
+@contextmanager
+def features_of_catalogue(
+    encoder: EagerEncoder, sha256s: Sequence[str], wav_dir: Path, features_dir: Path, progress: Progress = silent
+) -> Iterator[FeatureStore]:
+    """The store with the features of all these clips in it, those that were missing computed now."""
+    with FeatureStore(features_dir / encoder.encoder.features_key(), encoder.n_features) as store:
+        missing = [sha256 for sha256 in dict.fromkeys(sha256s) if sha256 not in store]
+        clips = ((sha256, read_wav(wav_dir, sha256)) for sha256 in missing)
+        added = add_features(encoder.features, clips, store)
+        for _ in progress(added, total=len(missing), stage=f"encode ({encoder.encoder.name})", unit="clip"):
+            pass
+        yield store
+
+
+def fit_encoder(
+    name: str,
+    sha256s: Sequence[str],
+    *,
+    wav_dir: Path,
+    features_dir: Path,
+    encoder_dir: Path,
+    refit: bool = False,
+    progress: Progress = silent,
+) -> FittedEncoder:
+    """Fits an encoder on a catalogue and exports it to `encoder_dir`; keeps the one that is there while it still fits.
+
+    It is kept until the catalogue has doubled or halved, so that embeddings stay comparable from release to release,
+    or until `refit`. Raises BadSetting for an unknown name, NoSpace.
+    """
+    encoder = EagerEncoder(make_encoder(name))
+    with features_of_catalogue(encoder, sha256s, wav_dir, features_dir, progress) as store:
+        features = store.of(sha256s)
+    kept = read_fitted(encoder_dir)
+    if kept is not None and not refit and _still_fits(kept.facts, encoder.encoder, len(features)):
+        return kept
+    encoder.fit(features)
+    return _export(encoder.encoder, encoder_dir, n_windows=len(features))
+
+
+def _still_fits(facts: EncoderFacts, encoder: Encoder, n_windows: int) -> bool:
+    growth = max(n_windows, facts.fitted_windows) / max(1, min(n_windows, facts.fitted_windows))
+    return facts.features_key == encoder.features_key() and (not encoder.fitted or growth <= REFIT_GROWTH)
+
+
+def _export(encoder: Encoder, encoder_dir: Path, n_windows: int) -> FittedEncoder:
+    with writing_to_disk("the encoder"):
+        encoder_dir.mkdir(parents=True, exist_ok=True)
+    path = encoder_dir / ENCODER_FILE
+    export_encoder(encoder, path)
+    facts = EncoderFacts(
+        name=encoder.name,
+        dim=encoder.dim,
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        clip_samples=CLIP_SAMPLES,
+        params=encoder.count_parameters(),
+        licence=encoder.licence,
+        origin=encoder.origin,
+        key=encoder.key(),
+        features_key=encoder.features_key(),
+        fitted_windows=n_windows,
+    )
+    with replacing(encoder_dir / FACTS_FILE) as file:
+        file.write(json.dumps({"sha256": sha256_of(path), "facts": facts.model_dump()}).encode())
+    return FittedEncoder(path, facts)
+
+
+def read_fitted(encoder_dir: Path) -> FittedEncoder | None:
+    """The exported encoder of a directory; None where there is none, or not a whole one."""
+    path = encoder_dir / ENCODER_FILE
+    try:
+        stored = json.loads((encoder_dir / FACTS_FILE).read_bytes())
+        facts = EncoderFacts.model_validate(stored["facts"])
+        return FittedEncoder(path, facts) if sha256_of(path) == stored["sha256"] else None
+    except (OSError, ValueError, KeyError, TypeError, ValidationError):
+        return None

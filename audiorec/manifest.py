@@ -1,0 +1,101 @@
+"""What a release says of itself: `manifest.json`, format 1."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from audiorec.errors import BadModelDir
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)  # what a later audiorec adds is passed over
+
+
+class MadeWith(_Part):
+    audiorec: str
+    torch: str
+    annoy: str
+    python: str
+    git: str | None = None
+
+
+class EncoderFacts(_Part):
+    name: str
+    format: str = "torchscript"
+    dim: int = Field(ge=1)
+    sample_rate_hz: int = Field(ge=1)
+    clip_samples: int = Field(ge=1)
+    params: int = Field(ge=0)
+    licence: str
+    origin: str
+    checkpoint: str | None = None
+    key: str  # equal for two encoders that compute the same
+    features_key: str  # the same of what comes before the fitted last step
+    fitted_windows: int = Field(ge=0)  # how many windows of the catalogue its last step was fitted on
+
+
+class IndexFacts(_Part):
+    kind: str  # the engine that answers: "annoy", or "exact" where that is as fast
+    metric: str = "angular"
+    n_trees: int = Field(ge=1)
+    search_k: int = Field(ge=1)
+    recall_at_10: float = Field(ge=0, le=1)
+    us_per_query: float = Field(ge=0)
+
+
+class CatalogueFacts(_Part):
+    n_clips: int = Field(ge=1)
+    n_windows: int = Field(ge=1)
+    n_refused: int = Field(ge=0)
+    hours: float = Field(ge=0)
+
+
+class FileFacts(_Part):
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Manifest(_Part):
+    format_version: int
+    created_at: str
+    build_key: str  # equal for two builds of the same clips, encoder and settings
+    made_with: MadeWith
+    encoder: EncoderFacts
+    index: IndexFacts
+    catalogue: CatalogueFacts
+    evaluation: dict[str, Any]
+    files: dict[str, FileFacts]
+
+    def write(self, directory: Path) -> None:
+        text = json.dumps(self.model_dump(), indent=1, allow_nan=False)
+        (directory / MANIFEST_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Raises BadModelDir for a manifest that is missing, broken, or of a format that this audiorec does not read."""
+    try:
+        fields = json.loads((directory / MANIFEST_FILE).read_bytes())
+    except FileNotFoundError:
+        raise BadModelDir(f"got no {MANIFEST_FILE} in {directory.name}, expected a release of audiorec") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadModelDir(
+            f"got a {MANIFEST_FILE} that is not JSON ({type(error).__name__}), expected a whole one: "
+            "copy the release again, or build it again"
+        ) from None
+    version = fields.get("format_version") if isinstance(fields, dict) else None
+    if version != FORMAT_VERSION:
+        raise BadModelDir(
+            f"got a release of format {version!r}, expected {FORMAT_VERSION}: "
+            "build it again with this audiorec, or serve it with the one that made it"
+        )
+    try:
+        return Manifest.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise BadModelDir(f"got a {MANIFEST_FILE} whose {field} is wrong ({first['msg']}): build it again") from None

@@ -1,0 +1,8 @@
+"""Text from outside as it may stand in a message."""
+
+
+def quoted(text: str, limit_chars: int = 80) -> str:
+    """The text in quotes, on one line, valid Unicode, and shortened in the middle beyond the limit."""
+    if len(text) > limit_chars:
+        text = f"{text[: limit_chars // 2]}…{text[-limit_chars // 4 :]}"
+    return repr(text)

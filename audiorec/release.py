@@ -1,0 +1,228 @@
+"""Releases: opening one, which is verifying it, and publishing one at once or not at all.
+
+MODEL_DIR/current -> versions/0003    what is served
+MODEL_DIR/versions/NNNN/              releases, which never change
+MODEL_DIR/work/                       caches and unfinished work
+"""
+
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from audiorec.audio import CLIP_SAMPLES, SAMPLE_RATE_HZ
+from audiorec.errors import BadModelDir
+from audiorec.files import sha256_of, sync_directory, writing_to_disk
+from audiorec.index import ENGINES, Engine, open_engine
+from audiorec.index.exact import ExactEngine
+from audiorec.manifest import MANIFEST_FILE, FileFacts, Manifest, read_manifest
+from audiorec.metadata import METADATA_FILES, Metadata
+
+if TYPE_CHECKING:
+    from audiorec.export import LoadedEncoder
+
+Array = npt.NDArray[np.float32]
+
+ENCODER_FILE = "encoder.pt"
+INDEX_FILE = "index.ann"
+EMBEDDINGS_FILE = "embeddings.npy"
+WINDOWS_FILE = "windows.npy"
+WINDOW_ROWS_FILE = "window_rows.npy"
+SERVED_FILES = (ENCODER_FILE, INDEX_FILE, EMBEDDINGS_FILE, WINDOWS_FILE, WINDOW_ROWS_FILE, *METADATA_FILES)
+
+NORM_TOLERANCE = 1e-3
+NORM_SAMPLE_VALUES = 2**24  # up to this many numbers every row's norm is looked at when opening, above it a sample
+
+
+class Release:
+    """An open release: read-only memory maps that all workers share. Made by `open_release`; row = clip everywhere.
+
+    embeddings: (n_clips, D) float32, unit norm. windows: (n_windows, D) float16, unit norm, zero for a silent window;
+    window_rows: (n_windows,) int32, the clip of each, in order.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.name = directory.name
+        self.manifest = read_manifest(directory)
+        _check_sizes(directory, self.manifest)
+        n_clips, n_windows = self.manifest.catalogue.n_clips, self.manifest.catalogue.n_windows
+        self.dim = self.manifest.encoder.dim
+        _check_encoder_facts(self.manifest)
+        self.embeddings: Array = open_array(directory / EMBEDDINGS_FILE, (n_clips, self.dim), np.float32)
+        self.windows = open_array(directory / WINDOWS_FILE, (n_windows, self.dim), np.float16)
+        self.window_rows = open_array(directory / WINDOW_ROWS_FILE, (n_windows,), np.int32)
+        _check_norms(self.embeddings)
+        self.metadata = Metadata.open(directory)
+        if len(self.metadata) != n_clips:
+            raise BadModelDir(
+                f"got {len(self.metadata)} clips in metadata.arrow, expected {n_clips} as in the manifest"
+            )
+        self.exact = ExactEngine(self.embeddings)
+        self.engine = self._open_engine()
+        self._lock = Lock()
+
+    def _open_engine(self) -> Engine:
+        facts = self.manifest.index
+        if facts.kind not in ENGINES or facts.metric != "angular":
+            raise BadModelDir(
+                f"got an index of kind '{facts.kind}' and metric '{facts.metric}', "
+                f"expected one of {', '.join(sorted(ENGINES))} and angular"
+            )
+        path = self.directory / INDEX_FILE
+        return open_engine(facts.kind, path, self.embeddings, n_trees=facts.n_trees, search_k=facts.search_k)
+
+    @cached_property
+    def encoder(self) -> "LoadedEncoder":
+        """Loaded when first asked for: torch is not imported before. Raises BadModelDir."""
+        from audiorec.export import LoadedEncoder
+
+        with self._lock:
+            encoder = LoadedEncoder(self.directory / ENCODER_FILE)
+        if encoder.dim != self.dim:
+            raise BadModelDir(f"got an encoder of {encoder.dim} dimensions, expected {self.dim} as in the manifest")
+        return encoder
+
+    def verify(self) -> None:
+        """Reads every byte: hashes, norms, order, and the inside of the index. Raises BadModelDir."""
+        from audiorec.index.annoy_file import verify_annoy
+
+        for name, facts in self.manifest.files.items():
+            if (got := sha256_of(self.directory / name)) != facts.sha256:
+                raise BadModelDir(
+                    f"got {name} with SHA-256 {got[:12]}…, expected {facts.sha256[:12]}…: "
+                    "it has changed since it was published, copy the release again or build it again"
+                )
+        _check_norms(self.embeddings, every=True)
+        _check_window_rows(self.window_rows, len(self.embeddings))
+        self.metadata.verify()
+        verify_annoy(self.directory / INDEX_FILE, self.embeddings)
+
+
+def open_release(path: Path | str, *, verify: bool = False) -> Release:
+    """Opens the current release of a model directory, or a release itself.
+
+    Checks version, sizes, counts, dimensions and a few self-queries; with `verify` also every file's hash.
+    Raises BadModelDir, in a sentence, for whatever is missing, truncated, foreign or of another version.
+    """
+    release = Release(resolve(Path(path)))
+    if verify:
+        release.verify()
+    return release
+
+
+def resolve(path: Path) -> Path:
+    """The release that a path stands for, links followed, so that a later swap of `current` does not mix two."""
+    if (path / MANIFEST_FILE).exists():
+        return path.resolve()
+    if (path / "current" / MANIFEST_FILE).exists():
+        return (path / "current").resolve()
+    if not path.exists():
+        raise BadModelDir(f"got {path}, which does not exist, expected a model directory: make one by `audiorec build`")
+    raise BadModelDir(
+        f"got {path} without a published release, expected a model directory: publish one by `audiorec build`"
+    )
+
+
+def open_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """A .npy file, memory-mapped read-only. Raises BadModelDir unless it has this shape and type."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        raise BadModelDir(f"got {path.name} that numpy cannot read ({type(error).__name__}), expected a .npy") from None
+    if array.shape != shape or array.dtype != dtype:
+        raise BadModelDir(
+            f"got {path.name} of shape {array.shape} and type {array.dtype}, expected {shape} and {np.dtype(dtype)}"
+        )
+    return np.asarray(array)  # the map without memmap's slow indexing
+
+
+def _check_sizes(directory: Path, manifest: Manifest) -> None:
+    missing = [name for name in SERVED_FILES if name not in manifest.files]
+    if missing:
+        raise BadModelDir(f"got a manifest that does not name {', '.join(missing)}, expected all files of a release")
+    for name, facts in manifest.files.items():
+        if "/" in name or not (directory / name).is_file():
+            raise BadModelDir(f"got a release without {name}, expected {facts.bytes:,} bytes of it: copy it again")
+        got = (directory / name).stat().st_size
+        if got != facts.bytes:
+            raise BadModelDir(f"got {name} of {got:,} bytes, expected {facts.bytes:,}: copy the release again")
+
+
+def _check_encoder_facts(manifest: Manifest) -> None:
+    facts = manifest.encoder
+    got = (facts.format, facts.sample_rate_hz, facts.clip_samples)
+    expected = ("torchscript", SAMPLE_RATE_HZ, CLIP_SAMPLES)
+    if got != expected:
+        raise BadModelDir(f"got an encoder of (format, Hz, samples) {got}, expected {expected}: build it again")
+
+
+def _check_norms(embeddings: Array, *, every: bool = False) -> None:
+    n_clips, dim = embeddings.shape
+    n_looked_at = n_clips if every else max(1, min(n_clips, NORM_SAMPLE_VALUES // dim))
+    rows = np.unique(np.linspace(0, n_clips - 1, n_looked_at).astype(np.int64))
+    for block in np.array_split(rows, max(1, len(rows) * dim // 2**20)):
+        vectors = embeddings[block]
+        norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+        wrong = ~(np.abs(norms - 1) <= NORM_TOLERANCE)  # NaN too
+        if wrong.any():
+            row = int(block[wrong][0])
+            raise BadModelDir(f"got an embedding of norm {norms[wrong][0]:g} in row {row}, expected 1: build it again")
+
+
+def _check_window_rows(window_rows: npt.NDArray[np.int32], n_clips: int) -> None:
+    steps = np.diff(window_rows, prepend=-1, append=n_clips)
+    if not ((steps == 0) | (steps == 1)).all():
+        raise BadModelDir(f"got {WINDOW_ROWS_FILE} out of order, expected every clip from 0 to {n_clips - 1} in turn")
+
+
+def describe_files(directory: Path) -> dict[str, FileFacts]:
+    """Size and hash of every file of a release but its manifest."""
+    names = sorted(path.name for path in directory.iterdir() if path.name != MANIFEST_FILE)
+    return {
+        name: FileFacts(bytes=(directory / name).stat().st_size, sha256=sha256_of(directory / name)) for name in names
+    }
+
+
+def publish(staging: Path, model_dir: Path) -> Path:
+    """Moves a finished release to `versions/NNNN` by one rename, then swaps `current`. Returns where it is.
+
+    Killed before the rename, nothing is published; killed between the two, it is published and not current, and the
+    next build makes it so or publishes another.
+    """
+    release = Release(staging)
+    release.verify()
+    with writing_to_disk("the release"):
+        for path in staging.iterdir():
+            path.chmod(0o444)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        sync_directory(staging)
+        versions = model_dir / "versions"
+        versions.mkdir(exist_ok=True)
+        target = versions / f"{max([0, *map(int, release_names(model_dir))]) + 1:04d}"
+        staging.rename(target)
+        sync_directory(versions)
+        make_current(model_dir, target.name)
+    return target
+
+
+def make_current(model_dir: Path, name: str) -> None:
+    """Points `current` at a release in one step: a reader sees the old one or the new one."""
+    link = model_dir / f".current-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path("versions") / name)  # relative: the model directory may be mounted elsewhere
+    link.replace(model_dir / "current")
+    sync_directory(model_dir)
+
+
+def release_names(model_dir: Path) -> list[str]:
+    """The releases of a model directory, oldest first."""
+    versions = model_dir / "versions"
+    names = os.listdir(versions) if versions.is_dir() else []
+    return sorted((name for name in names if re.fullmatch(r"\d{4,}", name)), key=int)

@@ -1,0 +1,161 @@
+"""What the command line shows: results as plain text tables."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from audiorec.build import Built
+from audiorec.convert import Conversion
+from audiorec.release import Release
+
+LENGTH_EDGES_S = (0.5, 1, 2, 4, 8, 16, 32, 64, 300)
+BAR_CHARACTERS = 30
+N_LABELS_SHOWN = 30
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Columns as wide as they need to be; numbers to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *cells, strict=True)]
+    numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(header))]
+    lines = []
+    for row in [list(header), *cells]:
+        padded = [
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "".join(char if char.isprintable() else "?" for char in str(value))  # nothing that moves a terminal's cursor
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text == ""
+    return True
+
+
+def conversion_summary(conversion: Conversion) -> str:
+    """Clips in, what was refused and why, and how long the clips are."""
+    lines = [
+        f"{len(conversion.clips):,} clips ({conversion.hours:.2f} hours), {conversion.n_new:,} of the files new; "
+        f"{len(conversion.refusals):,} refused, {conversion.n_ignored:,} other files passed over"
+    ]
+    if conversion.refusals:
+        by_code = Counter(refusal.code for refusal in conversion.refusals)
+        first = {refusal.code: refusal.clip_id for refusal in reversed(conversion.refusals)}
+        rows = [(code, count, first[code]) for code, count in by_code.most_common()]
+        lines += ["", table(("refused as", "clips", "the first"), rows)]
+    lines += ["", length_histogram(conversion.durations_s)]
+    return "\n".join(lines)
+
+
+def length_histogram(durations_s: Sequence[float]) -> str:
+    counts = Counter(sum(duration >= edge for edge in LENGTH_EDGES_S) for duration in durations_s)
+    names = [f"< {LENGTH_EDGES_S[0]:g} s"]
+    names += [f"{low:g} - {high:g} s" for low, high in itertools.pairwise(LENGTH_EDGES_S)]
+    names.append(f">= {LENGTH_EDGES_S[-1]:g} s")
+    most = max(counts.values(), default=1)
+    rows = [
+        (name, counts[i], "#" * -(-counts[i] * BAR_CHARACTERS // most)) for i, name in enumerate(names) if counts[i]
+    ]
+    return table(("length", "clips", ""), rows)
+
+
+def summary(built: Built, model_dir: Path) -> str:
+    """The end of a build: what came in, what it cost, how good it is, and what to do next."""
+    manifest, name = built.manifest, built.release_dir.name
+    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in built.seconds.items())
+    what = f"published release {name}" if built.published else f"nothing new: release {name} is current"
+    lines = [
+        conversion_summary(built.conversion),
+        "",
+        f"{what}: {manifest.encoder.name}, {manifest.encoder.dim} dimensions, "
+        f"{manifest.catalogue.n_windows:,} windows ({stages})",
+        index_line(manifest.index.model_dump()),
+        "",
+        scores_table(manifest.evaluation),
+    ]
+    if built.conversion.refusals:
+        lines += ["", f"refused clips, with reasons: {built.release_dir / 'refused.tsv'}"]
+    lines += ["", f"next: audiorec serve {model_dir}", f"      audiorec nearest {model_dir} SOUND_FILE"]
+    return "\n".join(lines)
+
+
+def index_line(facts: Mapping[str, Any]) -> str:
+    trees = f" ({facts['n_trees']} trees, search_k {facts['search_k']})" if "n_trees" in facts else ""
+    return (
+        f"index: {facts['kind']} answers{trees}, recall@10 {facts['recall_at_10']:.4f}, "
+        f"{facts['us_per_query']:.0f} microseconds a query"
+    )
+
+
+def scores_table(evaluation: Mapping[str, Any]) -> str:
+    """The encoder beside the baselines. Without labels there is no retrieval to show."""
+    encoder = evaluation["encoder"]
+    if not encoder["n_queries"]:
+        return (
+            f"no retrieval figures: they need a label that two clips share (hubness {encoder['hubness']:.2f}); "
+            "put clips into a folder a label, or a labels.csv beside them"
+        )
+    scored = [(encoder["name"], encoder), *((f"{name} (baseline)", s) for name, s in evaluation["baselines"].items())]
+    rows: list[Sequence[Any]] = [
+        (name, *s["precision"].values(), s["mean_average_precision"], s["hubness"]) for name, s in scored
+    ]
+    rows.append(("random order", *[encoder["chance"]] * 3, "", ""))
+    header = ("neighbours by label", "P@1", "P@5", "P@10", "mAP", "hubness")
+    left_out = f"{encoder['n_queries']:,} queries; a clip's own group and artist are left out"
+    return f"{table(header, rows)}\n{left_out}"
+
+
+def evaluation_report(evaluation: Mapping[str, Any], index: Mapping[str, Any]) -> str:
+    lines = [scores_table(evaluation), ""]
+    per_label = evaluation["encoder"]["per_label"]
+    if per_label:
+        worst_first = sorted(per_label.items(), key=lambda item: item[1]["p5"])
+        rows = [(label, s["n_queries"], s["p5"], s["map"]) for label, s in worst_first[:N_LABELS_SHOWN]]
+        lines += [table(("label", "clips", "P@5", "mAP"), rows)]
+        if len(per_label) > N_LABELS_SHOWN:
+            lines.append(f"... and {len(per_label) - N_LABELS_SHOWN} better labels: --json has all")
+        lines.append("")
+    beside = f"exact search {index['exact_us_per_query']:.0f}; {index['n_queries']:,} queries"
+    return "\n".join([*lines, f"{index_line(index)} ({beside})"])
+
+
+def neighbours_table(results: Iterable[Mapping[str, Any]]) -> str:
+    rows = [(r["rank"], r["similarity"], r["clip_id"], r["label"], r["artist"], r["title"]) for r in results]
+    header = ("rank", "similarity", "clip", "label", "artist", "title")
+    empty = {i for i in range(len(header)) if all(row[i] == "" for row in rows)}
+    kept = [i for i in range(len(header)) if i not in empty]
+    return table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+
+
+def release_report(release: Release, *, verified: bool) -> str:
+    manifest = release.manifest
+    encoder, catalogue = manifest.encoder, manifest.catalogue
+    made = ", ".join(f"{name} {value}" for name, value in manifest.made_with.model_dump().items() if value)
+    how = "every byte verified" if verified else "opened and checked; --verify compares every hash"
+    sizes = [(name, f"{facts.bytes:,}", facts.sha256[:12]) for name, facts in manifest.files.items()]
+    lines = [
+        f"release {release.name} of {manifest.created_at}: {how}",
+        f"made with {made}",
+        f"encoder: {encoder.name}, {encoder.dim} dimensions, {encoder.params:,} parameters, licence {encoder.licence}",
+        index_line(manifest.index.model_dump()),
+        f"catalogue: {catalogue.n_clips:,} clips, {catalogue.n_windows:,} windows, {catalogue.hours:.2f} hours, "
+        f"{catalogue.n_refused:,} refused",
+        f"columns: {', '.join(release.metadata.columns)}",
+        "",
+        scores_table(manifest.evaluation),
+        "",
+        table(("file", "bytes", "SHA-256"), sizes),
+    ]
+    return "\n".join(lines)
