@@ -22,6 +22,7 @@ CLIP_SAMPLES = 2**17  # a window: the input length of an encoder
 CLIP_S = CLIP_SAMPLES / SAMPLE_RATE_HZ  # exactly 8.192
 
 FULL_SCALE = 2**15 - 1  # the int16 value that stands for 1.0
+LOUDEST = 2.0**32  # floats on an integer scale are sound; what is beyond it would overflow when added up
 SILENCE_PEAK = 10 ** (-80 / 20)  # -80 dBFS in the source: three steps of 16 bit, below any recording
 SILENT_WINDOW_PEAK = 10 ** (-60 / 20)  # -60 dB under the clip's own peak: a pause, it tells nothing
 CANCELLED_RATIO = 1e-2  # a mix this much quieter than its channels has cancelled itself out
@@ -77,10 +78,11 @@ class _Meter:
         for block in blocks:
             if not len(block):
                 continue
-            low, high = float(block.min()), float(block.max())  # NaN and infinity both survive min and max
-            if not (np.isfinite(low) and np.isfinite(high)):
+            low, high = float(block.min()), float(block.max())  # NaN survives both
+            if not (low > -LOUDEST and high < LOUDEST):
                 raise BadAudio(
-                    "got samples that are NaN or infinite, expected finite numbers: write the file again",
+                    f"got samples from {low:.3g} to {high:.3g}, expected finite numbers of about -1 to 1: "
+                    "write the file again",
                     code="not_finite",
                 )
             self.n_samples += len(block)

@@ -80,7 +80,12 @@ def _walk(audio_dir: Path, found: Scan) -> Iterator[tuple[Path, list[str]]]:
 
     entered = set()
     for folder, subfolders, names in os.walk(audio_dir, onerror=refuse, followlinks=True):
-        status = os.stat(folder)
+        try:
+            status = os.stat(folder)
+        except OSError as error:
+            refuse(error)
+            subfolders.clear()
+            continue
         if (status.st_dev, status.st_ino) in entered:
             subfolders.clear()
             continue
@@ -126,6 +131,8 @@ def read_labels(path: Path) -> dict[Path, dict[str, str]]:
     """
     labels: dict[Path, dict[str, str]] = {}
     lines: dict[Path, int] = {}
+    if not path.is_file():
+        raise BadCatalogue(f"got a {LABELS_FILE} that is not a file, expected a table, or none")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", restval="", strict=True)

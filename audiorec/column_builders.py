@@ -1,13 +1,19 @@
 """Arrow columns made from cells of text, one at a time: what `columns` reads. An empty cell is no value."""
 
+import math
 import re
 from array import array
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from audiorec.errors import BadCatalogue
+from audiorec.quoting import quoted
+
+Cell: TypeAlias = str | int | float | None
 
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _MAX_NUMBER_CHARS = 32
@@ -88,6 +94,28 @@ class OwnBuilder(CodesBuilder):
         codes = np.array(self._codes)
         kind = pa.int64() if numbers.dtype == np.int64 else pa.float64()
         return _from_items(kind, by_code[codes], codes != self._code_of.get("", -1))
+
+
+def cell_text(cell: Cell) -> str:
+    """The text of a cell; a number in as many digits as give it back."""
+    if isinstance(cell, str):
+        return cell
+    if cell is None:
+        return ""
+    return repr(float(cell)) if isinstance(cell, float) else str(int(cell))
+
+
+def seconds_text(cell: Cell, clip_id: str) -> str:
+    """The text of a cell of duration_s. Raises BadCatalogue for what is no finite number >= 0."""
+    if cell is None or cell == "":
+        return ""
+    try:
+        seconds = float(cell)
+    except (ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise BadCatalogue(f"got {quoted(str(cell))} as duration_s of clip {quoted(clip_id)}, expected seconds >= 0")
+    return repr(seconds)
 
 
 def parse_numbers(texts: Sequence[str]) -> npt.NDArray[np.int64] | npt.NDArray[np.float64] | None:

@@ -122,6 +122,8 @@ def _assemble(found: Scan, ledger: Ledger, n_new: int) -> Conversion:
 def _row(candidate: Candidate, entry: Entry) -> Row:
     """The person's own words first, the file's tags where there are none, what was measured above both."""
     said = {name: value for name, value in candidate.fields.items() if value}
+    if "label" in said:
+        said["label"] = ";".join(filter(None, map(str.strip, said["label"].split(";"))))
     measured = {"sha256": entry["sha256"], "duration_s": f"{entry['n_samples'] / SAMPLE_RATE_HZ:.4f}"}
     return {**entry["tags"], **said, "clip_id": candidate.clip_id, **measured}
 

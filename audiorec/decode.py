@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 from audiorec.audio import Pcm, Waveform, to_clip, too_long
-from audiorec.errors import AudiorecError, BadAudio
+from audiorec.errors import BadAudio
 
 BLOCK_SAMPLES = 2**16  # of all channels together: what is in memory at a time, whatever a header claims
 MAX_CHANNELS = 64
@@ -29,6 +29,8 @@ FFMPEG_DEMUXERS = (  # containers that hold sound themselves: no playlists, no s
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dts,dtshd,eac3,flac,flv,gsm,matroska,webm,mov,mp4,m4a,3gp,3g2,"
     "mp3,mpc,mpc8,mpeg,mpegts,ogg,tak,tta,voc,w64,wav,wv"
 )
+NIST_MAGIC = b"NIST_1A\n"  # the one sound format whose header is text
+TRUNCATED_COMPLAINTS = ("partial file", "ended prematurely")  # ffmpeg mentions it, and succeeds
 MAGIC = {  # leading bytes -> reason code, what it is
     b"\xff\xd8\xff": ("picture", "a JPEG picture"),
     b"\x89PNG": ("picture", "a PNG picture"),
@@ -44,16 +46,23 @@ def decode(source: Path | bytes, *, max_s: float) -> Pcm:
     """Decodes a file, or the bytes of one, to canonical PCM: (n_samples,) int16, mono, 16 kHz, peak-normalised.
 
     max_s: the longest clip that is accepted, counted while decoding. The extension is not looked at, only the content.
-    Raises BadAudio (its `code` is the reason) and, where no `ffmpeg` is installed and one is needed, AudiorecError.
+    Raises BadAudio, whose `code` is the reason.
     """
     with _opened(source) as file:
         _check_content(file)
         try:
-            sound = soundfile.SoundFile(file.fileno(), closefd=False)
+            sound = _SoundStream(file.fileno(), closefd=False)
         except soundfile.LibsndfileError:
             return _decode_by_ffmpeg(file, max_s)
         with sound:
             return to_clip(_blocks(sound, max_s), sound.samplerate, max_s=max_s)
+
+
+class _SoundStream(soundfile.SoundFile):  # type: ignore[misc]
+    """Read from start to end. SoundFile seeks after every read, to where it is: slow, and an error at the end of some."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 @contextmanager
@@ -89,7 +98,7 @@ def _check_content(file: BinaryIO) -> None:
         raise BadAudio("got a WebP picture, expected sound", code="picture")
     if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
         _check_wav(file, size_bytes)
-    elif _is_text(head):
+    elif _is_text(head) and not head.startswith(NIST_MAGIC):
         raise BadAudio("got text, expected sound", code="text")
     file.seek(0)
 
@@ -157,7 +166,7 @@ def _decode_by_ffmpeg(file: BinaryIO, max_s: float) -> Pcm:
     """Lets ffmpeg unpack the first sound stream at its own rate and channels; the rest of the recipe is ours."""
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
-        raise AudiorecError(
+        raise BadAudio(
             "got a container that needs ffmpeg, and no ffmpeg is installed: apt-get install ffmpeg", code="no_ffmpeg"
         )
     # AU is the simplest stream with a rate and a channel count. `fd:` needs ffmpeg 6; /proc/self/fd can seek as well.
@@ -180,12 +189,11 @@ def _decode_by_ffmpeg(file: BinaryIO, max_s: float) -> Pcm:
                 process.stdout.read(offset - 24)
                 _check_channels(n_channels)
                 pcm = to_clip(_au_blocks(process.stdout, n_channels), sample_rate_hz, max_s=max_s)
-                if process.wait() == 0:
+                if process.wait() == 0 and not any(what in _tail(complaints) for what in TRUNCATED_COMPLAINTS):
                     return pcm
                 raise BadAudio("got a file that breaks off or is damaged, expected a whole one", code="truncated")
             process.wait()
-            complaints.seek(0)
-            raise _ffmpeg_refusal(complaints.read(4096).decode(errors="replace"))
+            raise _ffmpeg_refusal(_tail(complaints))
         finally:
             process.kill()
             process.stdout.close()
@@ -199,6 +207,11 @@ def _au_blocks(stream: IO[bytes], n_channels: int) -> Iterator[Waveform]:
     while data := stream.read(n_bytes):
         whole = data[: len(data) - len(data) % frame_bytes]
         yield np.frombuffer(whole, ">f4").reshape(-1, n_channels).astype(np.float32)
+
+
+def _tail(complaints: BinaryIO) -> str:
+    complaints.seek(max(0, complaints.seek(0, os.SEEK_END) - 4096))
+    return complaints.read().decode(errors="replace")
 
 
 def _ffmpeg_refusal(complaint: str) -> BadAudio:

@@ -34,6 +34,9 @@ class DecodeLimits:
     memory_bytes: int = 3 * 2**30  # address space of the child
 
 
+CHILD = "import sys; sys.path[:] = sys.argv[2:]; from audiorec.decoder_child import main; main(sys.argv[1])"
+
+
 class Decoder:
     """One child process, started at the first call and again after it died. One call at a time."""
 
@@ -49,7 +52,9 @@ class Decoder:
 
     def call(self, operation: str, request: dict[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], bytes]:
         """Runs one of the child's operations: (its answer, its payload). Raises what it refused with."""
-        process = self._process if self._process and self._process.poll() is None else self._start()
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         overdue = threading.Event()
@@ -59,19 +64,28 @@ class Decoder:
         try:
             send(process.stdin, {"operation": operation, **request}, payload)
             answer, payload = receive(process.stdout)
-        except (EOFError, BrokenPipeError, json.JSONDecodeError):
+        except BaseException as error:  # whatever it was, what the child says next would answer the wrong question
             self.kill()
-            raise self._death(overdue.is_set(), process.wait()) from None
+            status = process.wait()
+            self.close()
+            if isinstance(error, EOFError | BrokenPipeError | ValueError):
+                raise self._death(overdue.is_set(), status) from None
+            raise
         finally:
             watchdog.cancel()
+            watchdog.join()
+        if overdue.is_set():  # it answered, but only just: the child has been killed
+            self.close()
         if "refused" in answer:
             raise ERRORS[answer["refused"]["kind"]](answer["refused"]["message"], code=answer["refused"]["code"])
         return answer, payload
 
     def _start(self) -> subprocess.Popen[bytes]:
+        self.close()
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "audiorec.decoder_child", json.dumps(asdict(self.limits))],
+            # Not `-m`, which looks for modules in the current folder first: that one may be full of anything.
+            [sys.executable, "-c", CHILD, json.dumps(asdict(self.limits)), *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # libmpg123 writes there what it thinks of a file
@@ -92,20 +106,22 @@ class Decoder:
 
     def kill(self) -> None:
         """Ends the child and all it started, at once. The next call starts another."""
-        if self._process is not None and self._process.poll() is None:
+        process = self._process
+        if process is not None and process.returncode is None:  # until it is waited for, its number is not given away
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        if self._process is None:
-            return
+        """Ends the child and waits for its end. A later call starts another."""
         self.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             with suppress(BrokenPipeError):
                 pipe.close()
-        self._process = None
 
 
 class DecoderPool:

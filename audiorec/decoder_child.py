@@ -54,5 +54,6 @@ def _refusal(error: AudiorecError) -> dict[str, Any]:
     return {"refused": {"kind": type(error).__name__, "code": error.code, "message": error.message}}
 
 
-if __name__ == "__main__":
-    serve(DecodeLimits(**json.loads(sys.argv[1])))
+def main(limits: str) -> None:
+    """limits: the fields of DecodeLimits as JSON."""
+    serve(DecodeLimits(**json.loads(limits)))

@@ -54,9 +54,9 @@ class FeatureStore:
         for line in self._lines:
             try:
                 sha256, first_row, heard = json.loads(line)
-            except ValueError:
+                end = first_row + heard.count("1")
+            except (ValueError, TypeError, AttributeError):
                 break
-            end = first_row + heard.count("1")
             if not line.endswith(b"\n") or first_row != n_rows or end > n_there:
                 break
             self._spans[sha256] = (first_row, heard)
@@ -69,6 +69,7 @@ class FeatureStore:
 
     def append(self, sha256: str, features: Array, heard: Mask) -> None:
         """features: (number of windows that sound, n_features). heard: (n_windows,) bool."""
+        assert features.shape == (int(heard.sum()), self.n_features), features.shape
         digits = "".join("1" if sounds else "0" for sounds in heard)
         with writing_to_disk("the features"):
             self._data.write(np.ascontiguousarray(features, "<f4").data)

@@ -13,18 +13,19 @@ from typing import IO
 from audiorec.errors import Busy, NoSpace
 
 TEMPORARY_PREFIX = ".part-"
-OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}  # a file stands where a folder was to be
 
 
 @contextmanager
 def writing_to_disk(what: str) -> Iterator[None]:
-    """Turns the system's word for a full or read-only disk into NoSpace, which says what was being written."""
+    """Turns the system's word for a place that cannot be written to into NoSpace, which says what was being written."""
     try:
         yield
     except OSError as error:
-        if error.errno in OUT_OF_SPACE:
+        if error.errno in OUT_OF_SPACE | NO_FOLDER:
             raise NoSpace(
-                f"got '{error.strerror}' while writing {what}, expected room and permission: "
+                f"got '{error.strerror}' while writing {what}, expected a folder with room and permission: "
                 "make some, then run the same command again, it goes on where it stopped"
             ) from error
         raise

@@ -112,7 +112,7 @@ def _value(column: str, value: object) -> Value:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadQuery(f"got {_shown(value)} for {quoted(column)}, expected text, a number, or a list of either")
-    if not -sys.float_info.max <= value <= sys.float_info.max:  # so is NaN
+    if not -sys.float_info.max <= value <= sys.float_info.max:  # NaN is not, either
         raise BadQuery(f"got {_shown(value)} for {quoted(column)}, expected a finite number")
     return value
 

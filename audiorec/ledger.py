@@ -10,7 +10,7 @@ from audiorec.files import replacing, writing_to_disk
 Entry: TypeAlias = dict[str, Any]  # {"sha256", "n_samples", "tags"}, or {"refused": [code, message]}
 
 LEDGER_FILE = "ledger.jsonl"
-TRANSIENT = {"unreadable", "decoder_crashed", "decode_timeout"}  # reasons that another run may not meet
+TRANSIENT = {"unreadable", "decoder_crashed", "decode_timeout", "no_ffmpeg"}  # reasons that another run may not meet
 
 
 class Ledger:
@@ -84,6 +84,6 @@ def _line(value: dict[str, Any]) -> bytes:
 def _parse(line: bytes) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -8,18 +8,26 @@
 A reader holds nothing on its heap that grows with the number of clips.
 """
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from audiorec.clip_ids import ClipIds, hash_table
-from audiorec.column_builders import Builder, CodesBuilder, FloatsBuilder, OwnBuilder, TextsBuilder
+from audiorec.column_builders import (
+    Builder,
+    Cell,
+    CodesBuilder,
+    FloatsBuilder,
+    OwnBuilder,
+    TextsBuilder,
+    cell_text,
+    seconds_text,
+)
 from audiorec.columns import Codes, Column, Numbers, Rows, Texts, open_columns
 from audiorec.errors import BadCatalogue, BadModelDir, UnknownClip
 from audiorec.files import replacing
@@ -42,7 +50,6 @@ __all__ = [
 
 LABEL_SEPARATOR = ";"
 METADATA_FILES = ("metadata.tsv", "metadata.arrow", "clip_ids.npy", "groups.npy")
-Cell: TypeAlias = str | int | float | None
 
 _CORE: dict[str, type[Column]] = {
     "clip_id": Texts,
@@ -197,7 +204,7 @@ class Metadata:
             if isinstance(column, Codes) and not all(a < b for a, b in pairwise(column.texts)):
                 raise BadModelDir(f"metadata.arrow has the values of {name} out of order; build the release again")
         self._clip_ids.verify()
-        if False and (self.groups, _groups(self._artists)):
+        if not np.array_equal(self.groups, _groups(self._artists)):
             raise BadModelDir("groups.npy does not belong to the artists of metadata.arrow; build the release again")
         self._verify_text()
 
@@ -240,10 +247,12 @@ def _check_names(names: Sequence[str]) -> None:
 
 def _cells(row: Mapping[str, Cell], names: Sequence[str]) -> list[str]:
     assert row.keys() <= set(names), f"cells without a column: {row.keys() - set(names)}"
-    clip_id = _text(row.get("clip_id"))
+    clip_id = cell_text(row.get("clip_id"))
     if not clip_id:
         raise BadCatalogue("got a clip with an empty clip_id, expected one for every clip")
-    cells = [_seconds(row.get(name), clip_id) if name == "duration_s" else _text(row.get(name)) for name in names]
+    cells = [
+        seconds_text(row.get(name), clip_id) if name == "duration_s" else cell_text(row.get(name)) for name in names
+    ]
     try:
         "".join(cells).encode()
     except UnicodeEncodeError:
@@ -251,26 +260,6 @@ def _cells(row: Mapping[str, Cell], names: Sequence[str]) -> list[str]:
             f"got text of clip {quoted(clip_id)} that is not Unicode, expected UTF-8: rename it"
         ) from None
     return cells
-
-
-def _text(cell: Cell) -> str:
-    if isinstance(cell, str):
-        return cell
-    if cell is None:
-        return ""
-    return repr(float(cell)) if isinstance(cell, float) else str(int(cell))
-
-
-def _seconds(cell: Cell, clip_id: str) -> str:
-    if cell is None or cell == "":
-        return ""
-    try:
-        seconds = float(cell)
-    except (ValueError, OverflowError):
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise BadCatalogue(f"got {quoted(str(cell))} as duration_s of clip {quoted(clip_id)}, expected seconds >= 0")
-    return repr(seconds)
 
 
 def _groups(artists: Codes) -> npt.NDArray[np.int32]:

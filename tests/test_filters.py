@@ -76,6 +76,7 @@ class TestForms:
             ({"label": {"not": ["dog", "cat"]}}, "cd"),
             ({"label": ""}, "d"),
             ({"label": {"not": ""}}, "abce"),
+            ({"label": "\x00"}, ""),  # the file pads its buffers with these
             ({"duration_s": 1}, "b"),
             ({"duration_s": 1.0}, "b"),
             ({"duration_s": [0.5, 10]}, "ae"),

@@ -409,6 +409,7 @@ class TestBadModelDir:
             (lambda batch: [batch.append_column("x", pa.array([True] * 20))], "type bool"),
             (lambda batch: [batch.append_column("x", pa.array(["x"] * 20))], "type string"),
             (lambda batch: [batch.append_column("x", pa.array(["x"] * 19 + [None], pa.large_string()))], "1 nulls"),
+            (lambda batch: [batch.append_column("x", _codes_with_a_null_value())], "type dictionary"),
             (lambda batch: [batch.set_column(6, "duration_s", batch["clip_id"])], "duration_s as large_string"),
             (lambda batch: [batch.set_column(3, "artist", batch["clip_id"])], "artist as large_string"),
             (lambda batch: [batch.set_column(0, "clip_id", batch["artist"])], "clip_id as dictionary"),
@@ -417,6 +418,17 @@ class TestBadModelDir:
     def test_a_foreign_arrow_file(self, release: Path, change: Callable[[Any], list[Any]], message: str) -> None:
         _rewrite_arrow(release, change)
         with pytest.raises(BadModelDir, match=message):
+            Metadata.open(release)
+
+    @pytest.mark.parametrize("offset", [2**40, -1])
+    def test_text_that_would_end_elsewhere(self, release: Path, offset: int) -> None:
+        path = release / "metadata.arrow"
+        content = path.read_bytes()
+        offsets = np.cumsum([0, *(len(f"clip {row}") for row in range(20))])
+        assert content.count(offsets.tobytes()) == 1
+        path.unlink()
+        path.write_bytes(content.replace(offsets.tobytes(), np.append(offsets[:-1], offset).tobytes()))
+        with pytest.raises(BadModelDir, match=r"metadata\.arrow"):
             Metadata.open(release)
 
     @pytest.mark.parametrize(
@@ -513,6 +525,11 @@ class TestMemory:
         )
         done = subprocess.run([sys.executable, "-c", program, str(release)], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[]"
+
+
+def _codes_with_a_null_value() -> Any:
+    values = pa.array(["x", None], pa.large_string())
+    return pa.DictionaryArray.from_arrays(pa.array([0, 1] * 10, pa.int32()), values)
 
 
 def _rewrite_arrow(directory: Path, change: Callable[[Any], list[Any]]) -> None:

@@ -67,7 +67,7 @@ class Service:
             return self.nearest.search_id(query.clip_id, **self._checked(query))
         encoder = self.nearest.release.manifest.encoder.name
         raise BadQuery(
-            f"got a text, but {encoder}, the encoder of this release, has none for text: ask by embedding, clip_id or sound",
+            f"got a text, but this release's {encoder} has no text encoder: ask by embedding, clip_id or sound",
             code="no_text_encoder",
         )
 

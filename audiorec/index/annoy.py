@@ -9,7 +9,7 @@ from annoy import AnnoyIndex
 
 from audiorec.errors import BadModelDir, NoSpace
 from audiorec.index import Codes, Floats, Hits, Mask, Rows
-from audiorec.index.annoy_file import verify_annoy
+from audiorec.index.annoy_file import verify_annoy as verify_annoy  # for those who verify without opening
 from audiorec.index.exact import GATHER_COST, ExactEngine, pack, rank, within_cap
 
 TUNED_K = 10  # `search_k` is chosen for answers of this length; longer ones examine more in proportion

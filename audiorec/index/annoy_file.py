@@ -53,7 +53,7 @@ def verify_annoy(path: Path, embeddings: Floats, n_trees: int | None = None, *, 
     got_trees = _count_trees(nodes, n)
     if got_trees != (n_trees or max(1, got_trees)):
         raise BadModelDir(
-            f"{name}: got {got_trees} trees over {n} clips, expected {n_trees or 'some'}: build the index again"
+            f"{name}: got {got_trees} whole trees over {n} clips, expected {n_trees or 'some'}: build the index again"
         )
     sampled = quick and n_bytes > WALKED_BYTES
     for rows in _blocks(n, sampled):
@@ -83,13 +83,14 @@ def _blocks(n: int, sampled: bool) -> Iterator[Rows]:
 
 
 def _count_trees(nodes: Nodes, n: int) -> int:
-    """The trees in an index of n clips, counted from its end, as Annoy does."""
+    """The trees over n clips, counted from the end of the file as Annoy does; 0 if their roots are not all there."""
     n_full = 0
     while n_full < len(nodes) - n and nodes[-1 - n_full, 0] == n:
         n_full += 1
-    if n < nodes.shape[1]:  # every root is a leaf, so the roots and their copies are all there is
-        return n_full // 2
-    return max(0, n_full - 1)  # the last root lies right before the copies
+    if n < nodes.shape[1]:  # each tree is a single leaf: the roots and their copies are all that follows the clips
+        return n_full // 2 if n_full % 2 == 0 and n_full == len(nodes) - n else 0
+    # The last root lies right before the copies, of which its own is the last.
+    return n_full - 1 if n_full > 1 and np.array_equal(nodes[-1], nodes[-n_full]) else 0
 
 
 def _verify_clips(name: str, nodes: Nodes, embeddings: Floats, rows: Rows) -> None:
