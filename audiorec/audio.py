@@ -43,7 +43,8 @@ def to_clip(blocks: Iterable[Waveform], sample_rate_hz: int, *, max_s: float) ->
             code="bad_sample_rate",
         )
     meter = _Meter()
-    mono = np.concatenate([*_resampled(meter.mixed(blocks), sample_rate_hz, max_s), np.empty(0, np.float32)])
+    resampled = _resampled(meter.mixed(blocks), sample_rate_hz)
+    mono = np.concatenate([*_limited(resampled, max_s), np.empty(0, np.float32)])
     if meter.n_samples == 0:
         raise BadAudio("got a file without a single sample, expected sound", code="no_samples")
     if len(mono) < MIN_CLIP_SAMPLES:
@@ -90,18 +91,25 @@ class _Meter:
             yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
 
 
-def _resampled(mono: Iterable[Waveform], sample_rate_hz: int, max_s: float) -> Iterator[Waveform]:
-    """Yields blocks at 16 kHz, and refuses a clip as soon as it has given more than `max_s` of them."""
+def _resampled(mono: Iterable[Waveform], sample_rate_hz: int) -> Iterator[Waveform]:
+    """Yields blocks at 16 kHz."""
+    if sample_rate_hz == SAMPLE_RATE_HZ:
+        yield from mono
+        return
     stream = soxr.ResampleStream(sample_rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+    for block in mono:
+        yield stream.resample_chunk(np.ascontiguousarray(block))
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def _limited(mono: Iterable[Waveform], max_s: float) -> Iterator[Waveform]:
+    """Passes blocks at 16 kHz on, and refuses a clip as soon as it has given more than `max_s` of them."""
     n_left = int(max_s * SAMPLE_RATE_HZ)
     for block in mono:
-        resampled = block if sample_rate_hz == SAMPLE_RATE_HZ else stream.resample_chunk(np.ascontiguousarray(block))
-        n_left -= len(resampled)
+        n_left -= len(block)
         if n_left < 0:
             raise too_long(max_s)
-        yield resampled
-    if sample_rate_hz != SAMPLE_RATE_HZ:
-        yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+        yield block
 
 
 def too_long(max_s: float, got_s: float | None = None) -> BadAudio:

@@ -21,7 +21,7 @@ from audiorec.errors import AudiorecError
 
 EXIT_SOME_REFUSED = 3
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=audiorec.__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 AudioDir = Annotated[Path, typer.Argument(help="A folder of clips, with a labels.csv or a folder a label.")]
 ModelDir = Annotated[Path, typer.Argument(help="The model directory.")]
@@ -30,6 +30,21 @@ Refit = Annotated[bool, typer.Option("--refit", help="Fit the encoder's last ste
 Baselines = Annotated[bool, typer.Option(help="Evaluate the baselines beside the encoder.")]
 Workers = Annotated[Optional[int], typer.Option(min=1, help="Processes that decode; one a core.")]  # noqa: UP045
 MaxS = Annotated[float, typer.Option("--max-s", min=0.1, help="The longest clip that is taken, in seconds.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"audiorec {audiorec.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """A self-hosted "more like this" service for audio: from a folder of clips to their nearest neighbours."""
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,13 @@ from audiorec.audio import SAMPLE_RATE_HZ
 from audiorec.catalogue import Candidate, Refusal, Scan, scan
 from audiorec.decoder import DecodeLimits, DecoderPool
 from audiorec.errors import BadAudio, BadCatalogue
-from audiorec.files import replacing, writing_to_disk
+from audiorec.files import remove_leftovers, replacing, writing_to_disk
 from audiorec.ledger import Entry, Ledger, stamp_of
 from audiorec.metadata import CORE_COLUMNS
 from audiorec.parallel import in_parallel
 from audiorec.progress import Progress, silent
 from audiorec.tsv import read_tsv, tsv_line
-from audiorec.wav import wav_path
+from audiorec.wav import is_converted, wav_path
 
 CLIPS_FILE = "clips.tsv"
 REFUSED_FILE = "refused.tsv"
@@ -66,7 +67,7 @@ def convert(
     with writing_to_disk("the converted clips"):
         wav_dir.mkdir(parents=True, exist_ok=True)
     with Ledger(wav_dir, max_s=limits.max_s) as ledger:
-        new = [candidate for candidate in found.candidates if not _is_done(candidate, ledger, wav_dir)]
+        new = [candidate for candidate in found.candidates if not _is_done(candidate, ledger, wav_dir, limits)]
         _convert_all(new, wav_dir, ledger, limits, n_workers or len(os.sched_getaffinity(0)), progress)
         conversion = _assemble(found, ledger, n_new=len(new))
     _write_tables(conversion, wav_dir)
@@ -75,9 +76,12 @@ def convert(
     return conversion
 
 
-def _is_done(candidate: Candidate, ledger: Ledger, wav_dir: Path) -> bool:
+def _is_done(candidate: Candidate, ledger: Ledger, wav_dir: Path, limits: DecodeLimits) -> bool:
     entry = ledger.entry(candidate.path)
-    return entry is not None and ("refused" in entry or wav_path(wav_dir, entry["sha256"]).exists())
+    if entry is None or "refused" in entry:
+        return entry is not None
+    n_samples: int = entry["n_samples"]
+    return n_samples <= limits.max_s * SAMPLE_RATE_HZ and is_converted(wav_path(wav_dir, entry["sha256"]), n_samples)
 
 
 def _convert_all(
@@ -85,6 +89,7 @@ def _convert_all(
 ) -> None:
     if not new:
         return
+    remove_leftovers(wav_dir)
     n_workers = min(n_workers, len(new))
     with DecoderPool(n_workers, limits) as pool:
 
@@ -97,9 +102,9 @@ def _convert_all(
                 except BadAudio as error:
                     return stamp, {"refused": [error.code, error.message]}
 
-        results = in_parallel(convert_one, new, n_workers)
-        for candidate, (stamp, entry) in progress(results, total=len(new), stage="convert", unit="clip"):
-            ledger.add(candidate.path, stamp, entry)
+        with closing(in_parallel(convert_one, new, n_workers)) as results:  # none begins once the pool is closed
+            for candidate, (stamp, entry) in progress(results, total=len(new), stage="convert", unit="clip"):
+                ledger.add(candidate.path, stamp, entry)
 
 
 def _assemble(found: Scan, ledger: Ledger, n_new: int) -> Conversion:
@@ -168,4 +173,7 @@ def read_conversion(wav_dir: Path) -> Conversion:
         raise BadCatalogue(f"got {wav_dir.name} without {CLIPS_FILE}, expected converted clips: run `audiorec convert`")
     refusals = [Refusal(row["clip_id"], row["code"], row["message"]) for row in read_tsv(wav_dir / REFUSED_FILE)]
     clips = list(read_tsv(wav_dir / CLIPS_FILE))
-    return Conversion(clips, list(clips[0]), refusals, n_ignored=0, n_new=0)
+    conversion = Conversion(clips, list(clips[0]) if clips else [], refusals, n_ignored=0, n_new=0)
+    if not clips:
+        raise BadCatalogue(_nothing_usable(conversion))
+    return conversion

@@ -43,7 +43,7 @@ def export_encoder(encoder: Encoder, path: Path) -> float:
 def parity(encoder: Encoder, loaded: "LoadedEncoder") -> float:
     """The largest cosine distance between the two, over batches of noise, tones, clicks and quiet."""
     generator = torch.Generator().manual_seed(0)
-    worst = 0.0
+    distances = []
     for n in PARITY_BATCHES:
         waveform = torch.randn(n, 1, CLIP_SAMPLES, generator=generator).clamp_(-1, 1)
         waveform[::3] *= torch.sin(torch.arange(CLIP_SAMPLES) * 0.05)
@@ -51,8 +51,8 @@ def parity(encoder: Encoder, loaded: "LoadedEncoder") -> float:
         with torch.no_grad():
             eager = encoder(waveform)
         scripted = torch.from_numpy(loaded.encode(waveform[:, 0].numpy()))
-        worst = max(worst, float((1 - (eager * scripted).sum(dim=1)).max()))
-    return worst
+        distances.append(1 - (eager * scripted).sum(dim=1))  # (n,)
+    return float(torch.cat(distances).max())  # NaN when one of them is, unlike Python's max
 
 
 class LoadedEncoder:
@@ -64,13 +64,21 @@ class LoadedEncoder:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
-            self.dim = self.encode(np.zeros((1, CLIP_SAMPLES), np.float32)).shape[1]
-        except (RuntimeError, AttributeError, OSError, ValueError, IndexError) as error:
-            reason = str(error).strip().splitlines()[-1][:200] if str(error).strip() else type(error).__name__
+            self.dim = self._measured_dim()
+        except (RuntimeError, AttributeError, OSError, ValueError) as error:
+            reason = str(error).replace(str(path), path.name).strip().splitlines()[-1:] or [type(error).__name__]
             raise BadModelDir(
-                f"got an encoder file {path.name} that TorchScript cannot run ({reason}), "
+                f"got an encoder file {path.name} that TorchScript cannot run ({reason[0][:200]}), "
                 "expected one written by audiorec: export the encoder again"
             ) from None
+
+    def _measured_dim(self) -> int:
+        phase = np.arange(CLIP_SAMPLES, dtype=np.float32)
+        vectors = self.encode(np.stack([np.sin(0.1 * phase), np.sin(0.7 * phase)]))
+        norms = np.linalg.norm(vectors, axis=-1)
+        if vectors.ndim != 2 or len(vectors) != 2 or vectors.dtype != np.float32 or not np.allclose(norms, 1, atol=1e-3):
+            raise ValueError(f"got {vectors.dtype} {vectors.shape} of norm {norms.max():g} from 2 windows")
+        return vectors.shape[1]
 
     def encode(self, windows: Array) -> Array:
         """windows: (N, CLIP_SAMPLES) float32 in [-1, 1]. Returns (N, dim) float32, unit norm."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from audiorec.errors import Busy, NoSpace
+from audiorec.errors import BadSetting, Busy, NoSpace
 
 TEMPORARY_PREFIX = ".part-"
 OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
@@ -19,13 +19,19 @@ NO_FOLDER = {errno.ENOTDIR, errno.EEXIST}  # a file stands where a folder was to
 
 @contextmanager
 def writing_to_disk(what: str) -> Iterator[None]:
-    """Turns the system's word for a place that cannot be written to into NoSpace, which says what was being written."""
+    """Turns the system's word for a full or read-only disk into NoSpace, and for a file in the way into BadSetting.
+
+    what: what was being written, for the message.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in OUT_OF_SPACE | NO_FOLDER:
+        if error.errno in NO_FOLDER:
+            name = Path(error.filename or what).name
+            raise BadSetting(f"got '{name}' in or as a file, expected a folder for {what}: name another") from error
+        if error.errno in OUT_OF_SPACE:
             raise NoSpace(
-                f"got '{error.strerror}' while writing {what}, expected a folder with room and permission: "
+                f"got '{error.strerror}' while writing {what}, expected room and permission: "
                 "make some, then run the same command again, it goes on where it stopped"
             ) from error
         raise
@@ -49,6 +55,12 @@ def replacing(path: Path, mode: str = "wb", *, durable: bool = False) -> Iterato
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Deletes what `replacing` left under a directory when it was killed. Nobody may be writing there."""
+    for leftover in directory.rglob(f"{TEMPORARY_PREFIX}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:

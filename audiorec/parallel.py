@@ -1,6 +1,6 @@
 """Running a function over many items in threads, with a bounded number under way."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TypeVar
@@ -9,8 +9,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def in_parallel(function: Callable[[A], B], items: Iterable[A], n_threads: int) -> Iterator[tuple[A, B]]:
-    """Yields (item, function(item)) as they are done, in any order. The first exception ends it."""
+def in_parallel(function: Callable[[A], B], items: Iterable[A], n_threads: int) -> Generator[tuple[A, B], None, None]:
+    """Yields (item, function(item)) as they are done, in any order. The first exception, or `close`, ends it."""
     remaining = iter(items)
     executor = ThreadPoolExecutor(n_threads)
     pending: dict[Future[B], A] = {}

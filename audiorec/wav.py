@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from audiorec.audio import SAMPLE_RATE_HZ, Pcm
+from audiorec.audio import SAMPLE_RATE_HZ, Pcm, too_long
 from audiorec.decode import decode
 from audiorec.errors import BadAudio
 from audiorec.files import replacing, sha256_of, writing_to_disk
 from audiorec.tags import read_tags
+
+
+HEADER_BYTES = 44
 
 
 def wav_path(wav_dir: Path, sha256: str) -> Path:
@@ -26,6 +29,8 @@ def convert_file(path: Path, wav_dir: Path, *, max_s: float) -> dict[str, Any]:
     sha256 = sha256_of(path)
     target = wav_path(wav_dir, sha256)
     n_samples = _n_samples(target)
+    if n_samples > max_s * SAMPLE_RATE_HZ:  # it was converted under a higher limit
+        raise too_long(max_s, n_samples / SAMPLE_RATE_HZ)
     if not n_samples:
         pcm = decode(path, max_s=max_s)
         n_samples = len(pcm)
@@ -41,10 +46,18 @@ def _n_samples(path: Path) -> int:
     """0 where there is no whole file."""
     try:
         with wave.open(str(path), "rb") as wav:
-            whole = path.stat().st_size >= 44 + 2 * wav.getnframes()
-            return wav.getnframes() if whole else 0
+            n_samples = wav.getnframes()
     except (OSError, EOFError, wave.Error):
         return 0
+    return n_samples if is_converted(path, n_samples) else 0
+
+
+def is_converted(path: Path, n_samples: int) -> bool:
+    """Whether a converted clip is there and whole, by its size: disks fill up, and power fails."""
+    try:
+        return path.stat().st_size == HEADER_BYTES + 2 * n_samples
+    except OSError:
+        return False
 
 
 def read_wav(wav_dir: Path, sha256: str) -> Pcm:
@@ -52,7 +65,8 @@ def read_wav(wav_dir: Path, sha256: str) -> Pcm:
     path = wav_path(wav_dir, sha256)
     try:
         with wave.open(str(path), "rb") as wav:
-            if (wav.getnchannels(), wav.getsampwidth(), wav.getframerate()) == (1, 2, SAMPLE_RATE_HZ):
+            ours = (wav.getnchannels(), wav.getsampwidth(), wav.getframerate()) == (1, 2, SAMPLE_RATE_HZ)
+            if ours and is_converted(path, wav.getnframes()):
                 return np.frombuffer(wav.readframes(wav.getnframes()), "<i2")
     except (OSError, EOFError, wave.Error):
         pass

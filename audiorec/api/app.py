@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 import audiorec
 from audiorec.api.errors import add_error_handlers
@@ -25,7 +26,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Raises BadSetting.
     """
     settings = settings or Settings.load()
-    app = FastAPI(
+    app = FastAPIOffline(  # FastAPI whose /docs does not need the internet
         title="audiorec",
         version=audiorec.__version__,
         description='"More like this" for audio: the clips of a catalogue nearest to a vector, a clip or a sound.',

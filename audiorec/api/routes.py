@@ -134,7 +134,7 @@ async def prometheus(request: Request) -> Response:
 
 @router.get("/", include_in_schema=False)
 async def root(request: Request) -> Response:
-    return RedirectResponse(request.url_for("swagger_ui_html").path)
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 async def _embedding(request: Request, service: Service) -> Embedding:

@@ -92,7 +92,7 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(n_features))
 
     def fit(self, features: Tensor) -> None:
-        """features: (M, n_features). A feature that never varies is left as it is, it cannot tell clips apart."""
+        """features: (M, n_features). A feature that never varies is left out, it cannot tell clips apart."""
         deviation, mean = torch.std_mean(features.double(), dim=0, correction=0)
         varies = deviation > 1e-6
         self.mean.copy_(mean)

@@ -1,0 +1,167 @@
+"""Releases of random clips, for benchmarks and tests."""
+
+import platform
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch.nn.functional as F
+from torch import Tensor
+
+import audiorec
+from audiorec.audio import CLIP_S, CLIP_SAMPLES, SAMPLE_RATE_HZ
+from audiorec.convert import REFUSED_FILE, write_refused
+from audiorec.encoders.base import Encoder
+from audiorec.errors import BadModelDir
+from audiorec.export import export_encoder
+from audiorec.index.tuning import Tuning, tune
+from audiorec.manifest import FORMAT_VERSION, CatalogueFacts, EncoderFacts, IndexFacts, MadeWith, Manifest
+from audiorec.metadata import Cell, write_metadata
+from audiorec.release import (
+    EMBEDDINGS_FILE,
+    ENCODER_FILE,
+    INDEX_FILE,
+    WINDOW_ROWS_FILE,
+    WINDOWS_FILE,
+    describe_files,
+    open_release,
+    publish,
+)
+from audiorec.workplace import Workplace
+
+Array = npt.NDArray[np.float32]
+
+CLUSTER_CLIPS = 100
+N_LABELS = 50
+N_GENRES = 200
+CLIPS_PER_ARTIST = 20
+
+
+class Envelope(Encoder):
+    """How loud a window is in each of `dim` equal parts: vectors that can be worked out by hand."""
+
+    name = "Envelope"
+
+    def __init__(self, dim: int = 64) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def pre(self, waveform: Tensor) -> Tensor:
+        """(N, 1, T) -> (N, dim, T / dim)."""
+        return waveform.reshape(waveform.shape[0], self.dim, -1)
+
+    def core(self, x: Tensor) -> Tensor:
+        """(N, dim, T / dim) -> (N, dim)."""
+        return x.square().mean(dim=2).sqrt()
+
+    def post(self, features: Tensor) -> Tensor:
+        """(N, dim) -> (N, dim), unit norm."""
+        return F.normalize(features, dim=1)
+
+
+def random_embeddings(n_clips: int, dim: int, *, seed: int = 0) -> Array:
+    """(n_clips, dim) float32 unit vectors in loose clusters of about CLUSTER_CLIPS, of falling variance by dimension."""
+    rng = np.random.default_rng(seed)
+    deviations = (np.arange(1, dim + 1) ** -0.5).astype(np.float32)
+    centres = rng.standard_normal((max(1, n_clips // CLUSTER_CLIPS), dim), np.float32)
+    vectors: Array = 0.6 * rng.standard_normal((n_clips, dim), np.float32)
+    vectors += centres[rng.integers(len(centres), size=n_clips)]
+    vectors *= deviations
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+def make_release(model_dir: Path, n_clips: int, *, dim: int = 64, seed: int = 0) -> Path:
+    """Publishes a release of `n_clips` random clips with random metadata, and a real index, encoder and manifest.
+
+    The one of an earlier call with the same arguments is kept. Returns the release. Minutes for a million clips.
+    """
+    build_key = f"random {n_clips} {dim} {seed}"
+    try:
+        kept = open_release(model_dir)
+        if kept.manifest.build_key == build_key:
+            return kept.directory
+    except BadModelDir:
+        pass
+    work = Workplace(model_dir)
+    with work.locked():
+        staging = work.staging_dir
+        staging.mkdir(exist_ok=True)
+        tuning = _write_vectors(staging, random_embeddings(n_clips, dim, seed=seed))
+        write_metadata(staging, _random_rows(n_clips, seed), ["genre", "year"])
+        write_refused(staging / REFUSED_FILE, [])
+        encoder = Envelope(dim)
+        export_encoder(encoder, staging / ENCODER_FILE)
+        _manifest(staging, n_clips, encoder, tuning, build_key).write(staging)
+        return publish(staging, model_dir)
+
+
+def _write_vectors(staging: Path, embeddings: Array) -> Tuning:
+    np.save(staging / EMBEDDINGS_FILE, embeddings)
+    np.save(staging / WINDOWS_FILE, embeddings.astype(np.float16))  # every clip is one window
+    np.save(staging / WINDOW_ROWS_FILE, np.arange(len(embeddings), dtype=np.int32))
+    return tune(embeddings, staging / INDEX_FILE)
+
+
+def _random_rows(n_clips: int, seed: int) -> Iterator[Mapping[str, Cell]]:
+    rng = np.random.default_rng(seed)
+    artists = rng.integers(max(1, n_clips // CLIPS_PER_ARTIST), size=n_clips).tolist()
+    labels = rng.integers(N_LABELS, size=n_clips).tolist()
+    genres = rng.integers(N_GENRES, size=n_clips).tolist()
+    years = rng.integers(1950, 2025, size=n_clips).tolist()
+    for row, (artist, label, genre, year) in enumerate(zip(artists, labels, genres, years, strict=True)):
+        clip_id = f"{label:02d}/{artist:06d}/clip-{row:08d}.wav"
+        yield {
+            "clip_id": clip_id,
+            "url": f"https://clips.example/{clip_id}",
+            "title": f"Take {row}",
+            "artist": f"Artist {artist}",
+            "label": f"label {label:02d}",
+            "duration_s": CLIP_S,
+            "license": "CC0-1.0",
+            "sha256": f"{row:064x}",
+            "source": "random",
+            "genre": f"genre {genre:03d}",
+            "year": year,
+        }
+
+
+def _manifest(staging: Path, n_clips: int, encoder: Envelope, tuning: Tuning, build_key: str) -> Manifest:
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        build_key=build_key,
+        made_with=MadeWith(
+            audiorec=audiorec.__version__,
+            torch=version("torch"),
+            annoy=version("annoy"),
+            python=platform.python_version(),
+        ),
+        encoder=EncoderFacts(
+            name=encoder.name,
+            dim=encoder.dim,
+            sample_rate_hz=SAMPLE_RATE_HZ,
+            clip_samples=CLIP_SAMPLES,
+            params=encoder.count_parameters(),
+            licence=encoder.licence,
+            origin=encoder.origin,
+            key=encoder.key(),
+            features_key=encoder.features_key(),
+            fitted_windows=0,
+        ),
+        index=IndexFacts(
+            kind=tuning.kind,
+            n_trees=tuning.n_trees,
+            search_k=tuning.search_k,
+            recall_at_10=tuning.recall_at_10,
+            us_per_query=tuning.us_per_query,
+        ),
+        catalogue=CatalogueFacts(
+            n_clips=n_clips, n_windows=n_clips, n_refused=0, hours=round(n_clips * CLIP_S / 3600, 4)
+        ),
+        evaluation={"n_clips": 0, "encoder": {"name": encoder.name, "hubness": 0.0, "n_queries": 0}, "baselines": {}},
+        files=describe_files(staging),
+    )
