@@ -11,14 +11,16 @@ from pathlib import Path
 
 from audiorec.convert import CLIPS_FILE, DEFAULT_LIMITS, REFUSED_FILE, Conversion, convert, read_conversion
 from audiorec.decoder import DecodeLimits
-from audiorec.encoders import DEFAULT_ENCODER
-from audiorec.errors import BadModelDir
+from audiorec.encoders import DEFAULT_ENCODER, LEARNED_ENCODERS, make_encoder
+from audiorec.errors import BadModelDir, BadSetting
 from audiorec.files import sha256_of
 from audiorec.fit import FittedEncoder, fit_encoder, read_fitted
 from audiorec.manifest import Manifest, read_manifest
 from audiorec.progress import Progress, silent
-from audiorec.release import make_current, publish, release_names, resolve
+from audiorec.release import ENCODER_FILE, make_current, open_release, publish, release_names
 from audiorec.stage import stage_release
+from audiorec.training.on_demand import DEFAULT_TRAIN_MINUTES, check_encoder, provide_checkpoint
+from audiorec.training.vqvae import Say, unsaid
 from audiorec.workplace import Workplace
 
 
@@ -38,21 +40,29 @@ def build(
     model_dir: Path,
     *,
     encoder: str = DEFAULT_ENCODER,
+    checkpoint_path: Path | None = None,
+    train_minutes: float = DEFAULT_TRAIN_MINUTES,
     limits: DecodeLimits = DEFAULT_LIMITS,
     n_workers: int | None = None,
     refit: bool = False,
     baselines: bool = True,
     progress: Progress = silent,
+    say: Say = unsaid,
 ) -> Built:
     """From a folder of clips to a published release, everything in one.
 
     Killed anywhere, the same call goes on where it stopped; with nothing new it changes nothing; with something new it
     publishes the next release and computes only what is new. refit: fit the encoder's last step anew. baselines: also
-    evaluate MeanMel and MFCC beside the encoder. Raises BadCatalogue, BadSetting, Busy, NoSpace.
+    evaluate MeanMel and MFCC beside the encoder. checkpoint_path: for an encoder that learns; the next builds keep it.
+    Without one it is trained first, for train_minutes; say: is told of that, line by line.
+    Raises BadCatalogue, BadSetting, BadCheckpoint, TrainingFailed, Busy, NoSpace.
     """
+    check_encoder(encoder, checkpoint_path)
+    _check_apart(audio_dir, model_dir)
     with Workplace(model_dir).locked() as work:
         with work.timed("convert"):
             conversion = convert(audio_dir, work.wav_dir, limits=limits, n_workers=n_workers, progress=progress)
+        provide_checkpoint(work, encoder, checkpoint_path, train_minutes, say)
         fitted = _export(work, conversion, encoder, refit, progress)
         return _index(work, conversion, fitted, baselines, progress)
 
@@ -66,25 +76,52 @@ def convert_step(
     progress: Progress = silent,
 ) -> Conversion:
     """The first step alone: `work/wav/`."""
+    _check_apart(audio_dir, model_dir)
     with Workplace(model_dir).locked() as work:
         return convert(audio_dir, work.wav_dir, limits=limits, n_workers=n_workers, progress=progress)
 
 
 def export_step(
-    model_dir: Path, *, encoder: str = DEFAULT_ENCODER, refit: bool = False, progress: Progress = silent
+    model_dir: Path,
+    *,
+    encoder: str = DEFAULT_ENCODER,
+    checkpoint_path: Path | None = None,
+    train_minutes: float = DEFAULT_TRAIN_MINUTES,
+    refit: bool = False,
+    progress: Progress = silent,
+    say: Say = unsaid,
 ) -> FittedEncoder:
     """The second step alone, on what `convert` left: `work/encoder/`."""
+    check_encoder(encoder, checkpoint_path)
     with Workplace(model_dir).locked() as work:
-        return _export(work, read_conversion(work.wav_dir), encoder, refit, progress)
+        conversion = read_conversion(work.wav_dir)
+        provide_checkpoint(work, encoder, checkpoint_path, train_minutes, say)
+        return _export(work, conversion, encoder, refit, progress)
 
 
 def index_step(model_dir: Path, *, baselines: bool = True, progress: Progress = silent) -> Built:
     """The last step alone, on what `convert` and `export` left: the next release, unless nothing is new."""
     with Workplace(model_dir).locked() as work:
-        fitted = read_fitted(work.encoder_dir)
-        if fitted is None:
-            raise BadModelDir(f"got {model_dir} without an exported encoder, expected one: run `audiorec export` first")
+        fitted = _last_encoder(work)
+        if fitted is None or fitted.facts.features_key != _features_key(work, fitted):
+            raise BadModelDir(
+                f"got {model_dir} without an encoder exported by this audiorec, expected one: "
+                "run `audiorec export` first"
+            )
         return _index(work, read_conversion(work.wav_dir), fitted, baselines, progress)
+
+
+def _features_key(work: Workplace, fitted: FittedEncoder) -> str:
+    """What this audiorec would compute before the last step, under the name of an exported encoder."""
+    return make_encoder(fitted.facts.name, work.checkpoint_path).features_key()
+
+
+def _check_apart(audio_dir: Path, model_dir: Path) -> None:
+    if model_dir.resolve().is_relative_to(audio_dir.resolve()):
+        raise BadSetting(
+            f"got the model directory {model_dir} inside the folder of clips {audio_dir}, expected it elsewhere: "
+            "the next build would take what this one writes for clips"
+        )
 
 
 def _export(work: Workplace, conversion: Conversion, encoder: str, refit: bool, progress: Progress) -> FittedEncoder:
@@ -95,9 +132,22 @@ def _export(work: Workplace, conversion: Conversion, encoder: str, refit: bool, 
             wav_dir=work.wav_dir,
             features_dir=work.features_dir,
             encoder_dir=work.encoder_dir,
-            refit=refit,
+            checkpoint_path=work.checkpoint_path if encoder in LEARNED_ENCODERS else None,
+            kept=None if refit else _last_encoder(work),
             progress=progress,
         )
+
+
+def _last_encoder(work: Workplace) -> FittedEncoder | None:
+    """The encoder of the last export; where the work folder was deleted, the one of the current release."""
+    fitted = read_fitted(work.encoder_dir)
+    if fitted is not None:
+        return fitted
+    try:
+        release = open_release(work.model_dir, verify=True)
+    except BadModelDir:
+        return None
+    return FittedEncoder(release.directory / ENCODER_FILE, release.manifest.encoder)
 
 
 def _index(
@@ -120,16 +170,15 @@ def _build_key(wav_dir: Path, fitted: FittedEncoder, baselines: bool) -> str:
 
 
 def _release_with(key: str, model_dir: Path) -> Path | None:
-    """The current release if it is of this build, else the newest if it is: a build killed before the swap."""
-    names = release_names(model_dir)
-    try:
-        current = resolve(model_dir)
-        if read_manifest(current).build_key == key:
-            return current
-        newest = model_dir / "versions" / names[-1]
-        if newest != current and read_manifest(newest).build_key == key:
-            make_current(model_dir, newest.name)
-            return newest
-    except (BadModelDir, IndexError):
-        pass
+    """The current release if it is of this build and whole, else the newest: its build was killed before the swap."""
+    for name in ("current", *(f"versions/{name}" for name in release_names(model_dir)[-1:])):
+        try:
+            if read_manifest(model_dir / name).build_key != key:
+                continue
+            release = open_release(model_dir / name, verify=True)
+        except BadModelDir:
+            continue
+        if name != "current":
+            make_current(model_dir, release.name)
+        return release.directory
     return None

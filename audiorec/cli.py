@@ -3,14 +3,16 @@
 Heavy imports stand inside the commands, so that --help is quick.
 
 Exit codes: 0 done; 1 a fault of ours; 2 wrong usage; 3 done, but some clips were refused, or no sound was usable;
-4 a query that cannot be answered; 5 a bad model directory; 6 somebody else is at work there; 7 no room on the disk.
+4 a query that cannot be answered; 5 a bad model directory or checkpoint; 6 somebody else is at work there; 7 no room
+on the disk.
 """
 
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -18,14 +20,19 @@ import typer
 
 import audiorec
 from audiorec.errors import AudiorecError
+from audiorec.quoting import harmless
 
 EXIT_SOME_REFUSED = 3
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-AudioDir = Annotated[Path, typer.Argument(help="A folder of clips, with a labels.csv or a folder a label.")]
+Clips = Annotated[
+    str, typer.Argument(help="A folder of clips, with a labels.csv or a folder a label; or a list, as for crawl.")
+]
 ModelDir = Annotated[Path, typer.Argument(help="The model directory.")]
-EncoderName = Annotated[Optional[str], typer.Option("--encoder", help="Which encoder; MFCC or MeanMel.")]  # noqa: UP045
+EncoderName = Annotated[Optional[str], typer.Option("--encoder", help="MFCC, MeanMel or one that learns.")]  # noqa: UP045
+Checkpoint = Annotated[Optional[Path], typer.Option(help="Of an encoder that learns; kept for the next build.")]  # noqa: UP045
+TrainMinutes = Annotated[float, typer.Option(min=0.01, help="How long an encoder without a checkpoint learns.")]
 Refit = Annotated[bool, typer.Option("--refit", help="Fit the encoder's last step on the catalogue anew.")]
 Baselines = Annotated[bool, typer.Option(help="Evaluate the baselines beside the encoder.")]
 Workers = Annotated[Optional[int], typer.Option(min=1, help="Processes that decode; one a core.")]  # noqa: UP045
@@ -53,32 +60,143 @@ def reported() -> Iterator[None]:
     try:
         yield
     except AudiorecError as error:
-        typer.secho(f"error: {error.message}", fg="red", err=True)
+        typer.secho(f"error: {harmless(error.message)}", fg="red", err=True)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         typer.secho("stopped; the same command goes on where it was", err=True)
         raise typer.Exit(130) from None
 
 
+def show(text: str) -> None:
+    """Prints text that may hold anything that files and catalogues say."""
+    typer.echo(harmless(text, kept="\n"))
+
+
+def show_json(value: object, indent: int | None = None) -> None:
+    """JSON as text that can be read: what cannot be seen is escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    typer.echo("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
+
+
 def progress(items: Any, *, total: int, stage: str, unit: str) -> Any:
     """A bar with rate and time left; none where there is nothing to do or nobody to look."""
     from tqdm import tqdm
 
-    disable = not total or (not sys.stderr.isatty() and "AUDIOREC_PROGRESS" not in os.environ)
-    return tqdm(items, total=total, desc=stage, unit=unit, disable=disable)
+    return tqdm(items, total=total, desc=stage, unit=unit, disable=not total or not has_bars())
+
+
+def has_bars() -> bool:
+    return sys.stderr.isatty() or "AUDIOREC_PROGRESS" in os.environ
+
+
+@contextmanager
+def crawl_bar() -> Iterator[Callable[[Any], None]]:
+    """The same bar for a crawl, whose end is not always known: what it is given hears where the crawl is."""
+    from tqdm import tqdm
+
+    from audiorec.crawl.summary import megabytes
+
+    with tqdm(desc="crawl", unit="clip", disable=not has_bars()) as bar:
+
+        def report(status: Any) -> None:
+            bar.total = status.n_expected and status.n_expected - status.n_known
+            bar.n = status.n_handled - status.n_known
+            bar.set_postfix_str(f"{megabytes(status.n_bytes)}, {status.n_failed} failed")
+
+        yield report
+
+
+def gathered(clips: str, model_dir: Path, max_s: float) -> tuple[Path, bool]:
+    """(the folder of clips that was meant, whether all of it was had): what is no folder is crawled first."""
+    from audiorec.crawl import CrawlOptions
+    from audiorec.crawl.gather import gather
+    from audiorec.crawl.summary import crawl_summary
+    from audiorec.decoder import DecodeLimits
+    from audiorec.workplace import Workplace
+
+    with crawl_bar() as report:
+        options = CrawlOptions(limits=DecodeLimits(max_s=max_s))
+        audio_dir, crawled = gather(clips, Workplace(model_dir).work_dir, options=options, report=report)
+    if crawled is not None:
+        show(crawl_summary(crawled, audio_dir))
+    return audio_dir, crawled is None or crawled.is_complete
+
+
+@app.command()
+def crawl(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="coub:hot/weekly, coub:tag/NAME, any page that yt-dlp knows, a podcast feed, a CSV, TSV, M3U or "
+            "plain list, a folder, a store such as s3://bucket/sounds."
+        ),
+    ],
+    out_dir: Annotated[Path, typer.Argument(help="The crawl folder: new, or of an earlier crawl.")],
+    max_clips: Annotated[Optional[int], typer.Option(min=1, help="Stop when the folder holds so many.")] = None,  # noqa: UP045
+    max_hours: Annotated[Optional[float], typer.Option(min=0, help="Stop when it holds so many hours.")] = None,  # noqa: UP045
+    max_bytes: Annotated[Optional[int], typer.Option(min=1, help="Stop when it holds so many bytes.")] = None,  # noqa: UP045
+    since: Annotated[
+        Optional[datetime],  # noqa: UP045
+        typer.Option(formats=["%Y-%m-%d"], help="Nothing published before that day."),
+    ] = None,
+    max_s: MaxS = 3600.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be fetched, and fetch nothing.")] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Reach addresses that are not of the public internet too.")
+    ] = False,
+    rate: Annotated[float, typer.Option(min=0.001, help="Requests a second to each host, at most.")] = 4.0,
+    parallel: Annotated[int, typer.Option(min=1, max=256, help="Clips under way.")] = 8,
+    robots: Annotated[bool, typer.Option(help="Obey robots.txt; without, only where you may.")] = True,
+    contact: Annotated[str, typer.Option(help="Your address or page, told to every server.")] = "",
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what failed too often.")] = False,
+) -> None:
+    """Bring clips from the web, a list, a folder or a store into a folder that build takes.
+
+    Stopped anywhere, the same command goes on; what was had is not fetched again. Exit code 3: done, but some clips
+    could not be had (refused.tsv says which and why).
+    """
+    from audiorec.crawl import CrawlOptions, plan
+    from audiorec.crawl import crawl as run
+    from audiorec.crawl.summary import crawl_summary, plan_summary
+    from audiorec.decoder import DecodeLimits
+
+    with reported():
+        options = CrawlOptions(
+            max_clips=max_clips,
+            max_hours=max_hours,
+            max_bytes=max_bytes,
+            since=since.date() if since else None,
+            allow_private=allow_private,
+            obey_robots=robots,
+            contact=contact,
+            retry_failed=retry_failed,
+            requests_per_s=rate,
+            n_parallel=parallel,
+            limits=DecodeLimits(max_s=max_s),
+        )
+        if dry_run:
+            show(plan_summary(plan(source, out_dir, options=options)))
+            return
+        with crawl_bar() as report:
+            crawled = run(source, out_dir, options=options, report=report)
+        show(crawl_summary(crawled, out_dir))
+        if not crawled.is_complete:
+            raise typer.Exit(EXIT_SOME_REFUSED)
 
 
 @app.command()
 def build(
-    audio_dir: AudioDir,
+    clips: Clips,
     model_dir: ModelDir,
     encoder: EncoderName = None,
+    checkpoint: Checkpoint = None,
+    train_minutes: TrainMinutes = 30.0,
     refit: Refit = False,
     baselines: Baselines = True,
     workers: Workers = None,
     max_s: MaxS = 3600.0,
 ) -> None:
-    """Make a model directory from a folder of clips: convert, encode, index, evaluate, publish.
+    """Make a model directory from a folder, a crawl or a list of clips: convert, encode, index, evaluate, publish.
 
     Stopped anywhere, the same command goes on. With nothing new it changes nothing; with something new it publishes
     the next release. Exit code 3: done, but some clips were refused (refused.tsv says which and why).
@@ -89,23 +207,27 @@ def build(
     from audiorec.report import summary
 
     with reported():
+        audio_dir, is_whole = gathered(clips, model_dir, max_s)
         built = run(
             audio_dir,
             model_dir,
             encoder=encoder or DEFAULT_ENCODER,
+            checkpoint_path=checkpoint,
+            train_minutes=train_minutes,
             limits=DecodeLimits(max_s=max_s),
             n_workers=workers,
             refit=refit,
             baselines=baselines,
             progress=progress,
+            say=show,
         )
-        typer.echo(summary(built, model_dir))
-        if built.conversion.refusals:
+        show(summary(built, model_dir))
+        if built.conversion.refusals or not is_whole:
             raise typer.Exit(EXIT_SOME_REFUSED)
 
 
 @app.command()
-def convert(audio_dir: AudioDir, model_dir: ModelDir, workers: Workers = None, max_s: MaxS = 3600.0) -> None:
+def convert(clips: Clips, model_dir: ModelDir, workers: Workers = None, max_s: MaxS = 3600.0) -> None:
     """The first step of build: every clip to 16 kHz mono WAV in MODEL_DIR/work."""
     from audiorec.build import convert_step
     from audiorec.decoder import DecodeLimits
@@ -113,24 +235,39 @@ def convert(audio_dir: AudioDir, model_dir: ModelDir, workers: Workers = None, m
 
     with reported():
         limits = DecodeLimits(max_s=max_s)
+        audio_dir, is_whole = gathered(clips, model_dir, max_s)
         conversion = convert_step(audio_dir, model_dir, limits=limits, n_workers=workers, progress=progress)
-        typer.echo(conversion_summary(conversion))
-        typer.echo(f"next: audiorec export {model_dir}")
-        if conversion.refusals:
+        show(conversion_summary(conversion))
+        show(f"next: audiorec export {model_dir}")
+        if conversion.refusals or not is_whole:
             raise typer.Exit(EXIT_SOME_REFUSED)
 
 
 @app.command()
-def export(model_dir: ModelDir, encoder: EncoderName = None, refit: Refit = False) -> None:
+def export(
+    model_dir: ModelDir,
+    encoder: EncoderName = None,
+    checkpoint: Checkpoint = None,
+    train_minutes: TrainMinutes = 30.0,
+    refit: Refit = False,
+) -> None:
     """The second step of build: fit the encoder on the converted clips and export it as TorchScript."""
     from audiorec.build import export_step
     from audiorec.encoders import DEFAULT_ENCODER
 
     with reported():
-        fitted = export_step(model_dir, encoder=encoder or DEFAULT_ENCODER, refit=refit, progress=progress)
+        fitted = export_step(
+            model_dir,
+            encoder=encoder or DEFAULT_ENCODER,
+            checkpoint_path=checkpoint,
+            train_minutes=train_minutes,
+            refit=refit,
+            progress=progress,
+            say=show,
+        )
         facts = fitted.facts
-        typer.echo(f"{facts.name}: {facts.dim} dimensions, last step fitted on {facts.fitted_windows} windows")
-        typer.echo(f"next: audiorec index {model_dir}")
+        show(f"{facts.name}: {facts.dim} dimensions, last step fitted on {facts.fitted_windows} windows")
+        show(f"next: audiorec index {model_dir}")
 
 
 @app.command()
@@ -140,7 +277,7 @@ def index(model_dir: ModelDir, baselines: Baselines = True) -> None:
     from audiorec.report import summary
 
     with reported():
-        typer.echo(summary(index_step(model_dir, baselines=baselines, progress=progress), model_dir))
+        show(summary(index_step(model_dir, baselines=baselines, progress=progress), model_dir))
 
 
 @app.command()
@@ -178,7 +315,7 @@ def nearest(
         if (sound is not None) + (clip_id is not None) + (embedding is not None) != 1:
             raise typer.BadParameter("expected exactly one of a sound file, --id and --embedding")
         opened = Nearest(model_dir)
-        options: dict[str, Any] = {"filter": filter and parse_json(filter), "exclude": exclude or []}
+        options: dict[str, Any] = {"filter": None if filter is None else parse_json(filter), "exclude": exclude or []}
         options |= {"k": k, "max_per_artist": max_per_artist}
         if sound is not None:
             found = opened.search_file(sound, **options)
@@ -187,9 +324,9 @@ def nearest(
         else:
             found = opened.search(parse_json(embedding or ""), **options)
         if as_json:
-            typer.echo(json.dumps({"results": found.to_dicts(), "release": opened.release.name}, ensure_ascii=False))
+            show_json({"results": found.to_dicts(), "release": opened.release.name})
         else:
-            typer.echo(neighbours_table(found.to_dicts()))
+            show(neighbours_table(found.to_dicts()))
 
 
 def parse_json(text: str) -> Any:
@@ -216,7 +353,10 @@ def inspect(
 
     with reported():
         release = open_release(model_dir, verify=verify)
-        typer.echo(release.manifest.model_dump_json(indent=1) if as_json else release_report(release, verified=verify))
+        if as_json:
+            show_json(release.manifest.model_dump(), indent=1)
+        else:
+            show(release_report(release, verified=verify))
 
 
 @app.command()
@@ -231,9 +371,9 @@ def evaluate(
     with reported():
         evaluation, index_recall = remeasure(model_dir)
         if as_json:
-            typer.echo(json.dumps({**evaluation, "index": index_recall}))
+            show_json({**evaluation.model_dump(), "index": index_recall})
         else:
-            typer.echo(evaluation_report(evaluation, index_recall))
+            show(evaluation_report(evaluation, index_recall))
 
 
 @app.command()
@@ -243,7 +383,53 @@ def samples(out_dir: Annotated[Path, typer.Argument(help="Where the clips go.")]
 
     with reported():
         n_clips = render(out_dir, progress=progress)
-        typer.echo(f"{n_clips} clips in {out_dir}\nnext: audiorec build {out_dir} MODEL_DIR")
+        show(f"{n_clips} clips in {out_dir}\nnext: audiorec build {out_dir} MODEL_DIR")
+
+
+train_app = typer.Typer(no_args_is_help=True, help="Train an encoder that learns.")
+app.add_typer(train_app, name="train")
+
+
+@train_app.callback()
+def train() -> None:
+    """Train an encoder that learns."""
+
+
+@train_app.command()
+def vqvae(
+    audio_dir: Annotated[Path, typer.Argument(help="A folder of clips, of converted clips, or a model directory.")],
+    out: Annotated[Path, typer.Option(help="The run's folder, as exp/NAME.")],
+    minutes: Annotated[Optional[float], typer.Option(help="How long it learns.")] = None,  # noqa: UP045
+    epochs: Annotated[Optional[float], typer.Option(help="How often it learns from every clip, instead.")] = None,  # noqa: UP045
+    start_from: Annotated[Optional[Path], typer.Option("--from", help="Begin with this checkpoint's weights.")] = None,  # noqa: UP045
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in the folder.")] = False,
+    preset: Annotated[Optional[str], typer.Option(help="The model: default or reference.")] = None,  # noqa: UP045
+    config: Annotated[Optional[Path], typer.Option(help="Settings, as the config.toml of a run.")] = None,  # noqa: UP045
+    batch_size: Annotated[Optional[int], typer.Option(help="Crops a step.")] = None,  # noqa: UP045
+    learning_rate: Annotated[Optional[float], typer.Option(help="The highest of the cycle.")] = None,  # noqa: UP045
+    seed: Annotated[Optional[int], typer.Option(help="Of everything random.")] = None,  # noqa: UP045
+    threads: Annotated[Optional[int], typer.Option(min=1, help="Threads to compute with, without a GPU.")] = None,  # noqa: UP045
+) -> None:
+    """Train a VQ-VAE-2 on a folder of clips. On several GPUs: torchrun --nproc-per-node N -m audiorec.cli ..."""
+    from audiorec.training.run import run
+    from audiorec.training.summary import training_summary
+
+    given = {"minutes": minutes, "epochs": epochs, "batch_size": batch_size}
+    given |= {"learning_rate": learning_rate, "seed": seed}
+    with reported():
+        trained = run(
+            audio_dir,
+            out,
+            given,
+            config_path=config,
+            preset=preset,
+            start_from=start_from,
+            resume=resume,
+            n_threads=threads,
+            progress=progress,
+            say=show,
+        )
+        show(training_summary(trained))
 
 
 if __name__ == "__main__":

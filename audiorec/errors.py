@@ -68,6 +68,20 @@ class BadCatalogue(AudiorecError):
     code = "bad_catalogue"
 
 
+class BadCheckpoint(AudiorecError):
+    """A training checkpoint that is missing, broken, foreign, or of another config."""
+
+    status = 422
+    exit_code = 5
+    code = "bad_checkpoint"
+
+
+class TrainingFailed(AudiorecError):
+    """A training that cannot go on: a loss that is not a number, or not enough memory."""
+
+    code = "training_failed"
+
+
 class BadSetting(AudiorecError):
     """A setting, encoder name or option that is unknown or out of range."""
 

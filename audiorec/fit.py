@@ -83,22 +83,23 @@ def fit_encoder(
     wav_dir: Path,
     features_dir: Path,
     encoder_dir: Path,
-    refit: bool = False,
+    checkpoint_path: Path | None = None,
+    kept: FittedEncoder | None = None,
     progress: Progress = silent,
 ) -> FittedEncoder:
-    """Fits an encoder on a catalogue and exports it to `encoder_dir`; keeps the one that is there while it still fits.
+    """Fits an encoder on a catalogue and exports it to `encoder_dir`; returns `kept` instead while that still fits.
 
-    It is kept until the catalogue has doubled or halved, so that embeddings stay comparable from release to release,
-    or until `refit`. Raises BadSetting for an unknown name, NoSpace.
+    It is kept until the catalogue has more than doubled or halved, so that embeddings stay comparable from release to
+    release. checkpoint_path: of an encoder that learnt. Raises BadSetting for an unknown name, BadCheckpoint, NoSpace.
     """
-    encoder = EagerEncoder(make_encoder(name))
+    encoder = EagerEncoder(make_encoder(name, checkpoint_path))
     with features_of_catalogue(encoder, sha256s, wav_dir, features_dir, progress) as store:
         features = store.of(sha256s)
-    kept = read_fitted(encoder_dir)
-    if kept is not None and not refit and _still_fits(kept.facts, encoder.encoder, len(features)):
+    if kept is not None and _still_fits(kept.facts, encoder.encoder, len(features)):
         return kept
     encoder.fit(features)
-    return _export(encoder.encoder, encoder_dir, n_windows=len(features))
+    checkpoint = sha256_of(checkpoint_path) if checkpoint_path is not None else None
+    return _export(encoder.encoder, encoder_dir, checkpoint=checkpoint, n_windows=len(features))
 
 
 def _still_fits(facts: EncoderFacts, encoder: Encoder, n_windows: int) -> bool:
@@ -106,7 +107,7 @@ def _still_fits(facts: EncoderFacts, encoder: Encoder, n_windows: int) -> bool:
     return facts.features_key == encoder.features_key() and (not encoder.fitted or growth <= REFIT_GROWTH)
 
 
-def _export(encoder: Encoder, encoder_dir: Path, n_windows: int) -> FittedEncoder:
+def _export(encoder: Encoder, encoder_dir: Path, *, checkpoint: str | None, n_windows: int) -> FittedEncoder:
     with writing_to_disk("the encoder"):
         encoder_dir.mkdir(parents=True, exist_ok=True)
     path = encoder_dir / ENCODER_FILE
@@ -119,6 +120,7 @@ def _export(encoder: Encoder, encoder_dir: Path, n_windows: int) -> FittedEncode
         params=encoder.count_parameters(),
         licence=encoder.licence,
         origin=encoder.origin,
+        checkpoint=checkpoint,
         key=encoder.key(),
         features_key=encoder.features_key(),
         fitted_windows=n_windows,

@@ -17,6 +17,8 @@ class Workplace:
         self.wav_dir = self.work_dir / "wav"
         self.features_dir = self.work_dir / "features"
         self.encoder_dir = self.work_dir / "encoder"
+        self.training_dir = self.work_dir / "training"
+        self.checkpoint_path = self.work_dir / "checkpoint.pt"  # of an encoder that learnt
         self.staging_dir = self.work_dir / "release"
         self.seconds: dict[str, float] = {}
 

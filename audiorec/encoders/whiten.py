@@ -1,0 +1,39 @@
+"""PCA-whitening, fitted on a catalogue: features that say the same thing count once."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SHRINKAGE = 1.0  # of the average variance, added to each: whitening would lift noise to the height of everything else
+
+
+class Whiten(nn.Module):
+    """Centres features, turns them to the `dim` directions of largest variance, evens these out; then unit norm."""
+
+    mean: Tensor
+    projection: Tensor
+
+    def __init__(self, n_features: int, dim: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        any_directions, _ = torch.linalg.qr(torch.randn(n_features, dim, generator=generator))
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("projection", any_directions)  # (n_features, dim)
+
+    def fit(self, features: Tensor) -> None:
+        """features: (M, n_features). Where they never vary, nothing is changed: there is nothing to tell apart."""
+        features = features.double()
+        mean = features.mean(dim=0)
+        _, deviations, directions = torch.linalg.svd(features - mean, full_matrices=False)
+        variances = deviations.square() / len(features)
+        if float(variances.sum()) < 1e-12:
+            return
+        n_kept = min(len(variances), self.projection.shape[1])
+        scale = (variances[:n_kept] + SHRINKAGE * variances[:n_kept].mean()).rsqrt()
+        self.mean.copy_(mean)
+        self.projection.zero_()
+        self.projection[:, :n_kept] = (directions[:n_kept] * scale[:, None]).T.float()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, n_features) -> (N, dim), unit norm."""
+        return F.normalize(torch.matmul(features - self.mean, self.projection), dim=1)

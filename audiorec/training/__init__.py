@@ -1,0 +1,1 @@
+"""Training the encoders that learn."""
