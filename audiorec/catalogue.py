@@ -1,4 +1,4 @@
-"""A person's folder of clips: which files there are, and what `labels.csv` or the folder names say of them."""
+"""A folder of clips: which files there are, and what `labels.csv`, a crawl's `clips.tsv` or the folder names say."""
 
 import csv
 import os
@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from audiorec.errors import BadCatalogue
+from audiorec.errors import BadCatalogue, BadModelDir
+from audiorec.tsv import read_tsv
 
 LABELS_FILE = "labels.csv"
+CRAWLED_FILE = "clips.tsv"
 MAX_CLIP_ID_CHARACTERS = 1_000
 SIDECARS = {  # by extension: what lies beside clips and was never meant to be one
     *(".csv", ".tsv", ".txt", ".md", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".html", ".nfo", ".log", ".pdf"),
@@ -47,7 +49,8 @@ def scan(audio_dir: Path) -> Scan:
     """Lists a folder, all levels deep. Symbolic links are followed, each folder is entered once.
 
     Labels come from a `labels.csv` beside the clips (at any level; column `path` is relative to it), else from the name
-    of the first folder on the way to the clip. Raises BadCatalogue for a folder or `labels.csv` that cannot be used.
+    of the first folder on the way to the clip. A `clips.tsv` of a crawl is read likewise; a `labels.csv` beside it is put
+    above it. Raises BadCatalogue for a folder or table that cannot be used.
     """
     if not audio_dir.is_dir():
         raise BadCatalogue(f"got {audio_dir}, which is not a folder, expected a folder of clips")
@@ -55,8 +58,11 @@ def scan(audio_dir: Path) -> Scan:
     labels: dict[Path, dict[str, str]] = {}
     files: list[Path] = []
     for folder, names in _walk(audio_dir, found):
+        if CRAWLED_FILE in names:
+            labels.update(read_crawled(folder / CRAWLED_FILE))
         if LABELS_FILE in names:
-            labels.update(read_labels(folder / LABELS_FILE))
+            for path, fields in read_labels(folder / LABELS_FILE).items():
+                labels[path] = labels.get(path, {}) | fields
         files += [folder / name for name in names]
     for path in sorted(files):
         if path.name.startswith(".") or (path.suffix.lower() in SIDECARS and path not in labels):
@@ -66,7 +72,11 @@ def scan(audio_dir: Path) -> Scan:
     for path, fields in labels.items():
         clip_id = fields.get("clip_id") or os.path.relpath(path, audio_dir)
         found.refusals.append(
-            Refusal(clip_id, "missing_file", f"got a row of {LABELS_FILE} for a file that is not in the folder")
+            Refusal(
+                clip_id,
+                "missing_file",
+                f"got a row of {LABELS_FILE} or {CRAWLED_FILE} for a file that is not in the folder",
+            )
         )
     return found
 
@@ -157,3 +167,20 @@ def read_labels(path: Path) -> dict[Path, dict[str, str]]:
     except OSError as error:
         raise BadCatalogue(f"got a {LABELS_FILE} that cannot be read ({error.strerror})") from None
     return labels
+
+
+def read_crawled(path: Path) -> dict[Path, dict[str, str]]:
+    """Reads a crawl's `clips.tsv`: file -> its columns but `path`; nothing from one that names no paths.
+
+    Raises BadCatalogue for one that is damaged.
+    """
+    try:
+        rows = read_tsv(path)
+        first = next(rows, {})
+        if "path" not in first:
+            return {}
+        return {path.parent / os.path.normpath(row.pop("path")): row for row in (first, *rows)}
+    except BadModelDir as error:
+        raise BadCatalogue(
+            f"got a {CRAWLED_FILE} that cannot be read ({error.message}), expected the table of a crawl: crawl again"
+        ) from None

@@ -59,7 +59,7 @@ def decode(source: Path | bytes, *, max_s: float) -> Pcm:
 
 
 class _SoundStream(soundfile.SoundFile):  # type: ignore[misc]
-    """Read from start to end. SoundFile seeks after every read, to where it is: slow, and an error at the end of some."""
+    """Read from start to end. SoundFile seeks after every read: slow, and an error at the end of some files."""
 
     def seekable(self) -> bool:
         return False
@@ -129,7 +129,7 @@ def _check_wav(file: BinaryIO, size_bytes: int) -> None:
             there_bytes = size_bytes - position - 8
             if chunk_bytes not in STREAMED_SIZES and there_bytes < TRUNCATED_RATIO * chunk_bytes:
                 raise BadAudio(
-                    f"got a WAV header that promises {chunk_bytes:,} bytes of sound, and {there_bytes:,} of them: "
+                    f"got {there_bytes:,} bytes of sound, expected {chunk_bytes:,} by the WAV's header: "
                     "the end is missing or the header is wrong, write the file again",
                     code="lying_header",
                 )

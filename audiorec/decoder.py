@@ -21,7 +21,7 @@ from typing import IO, Any
 import numpy as np
 
 from audiorec.audio import Pcm
-from audiorec.errors import AudiorecError, BadAudio, NoSpace
+from audiorec.errors import AudiorecError, BadAudio, NoSpace, NotReady
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Decoder:
     def __init__(self, limits: DecodeLimits) -> None:
         self.limits = limits
         self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self._starting = threading.Lock()  # a child is started before `close`, which ends it, or not at all
 
     def decode(self, sound: Path | bytes) -> Pcm:
         """A file, or the bytes of one, to (n_samples,) int16. Raises BadAudio."""
@@ -51,7 +53,10 @@ class Decoder:
         return np.frombuffer(payload, np.int16)
 
     def call(self, operation: str, request: dict[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], bytes]:
-        """Runs one of the child's operations: (its answer, its payload). Raises what it refused with."""
+        """Runs one of the child's operations: (its answer, its payload).
+
+        Raises what the child refused with, BadAudio when the file was the end of it, NotReady after `close`.
+        """
         process = self._process
         if process is None or process.poll() is not None:
             process = self._start()
@@ -65,9 +70,9 @@ class Decoder:
             send(process.stdin, {"operation": operation, **request}, payload)
             answer, payload = receive(process.stdout)
         except BaseException as error:  # whatever it was, what the child says next would answer the wrong question
-            self.kill()
+            self._kill()
             status = process.wait()
-            self.close()
+            self._discard()
             if isinstance(error, EOFError | BrokenPipeError | ValueError):
                 raise self._death(overdue.is_set(), status) from None
             raise
@@ -75,36 +80,50 @@ class Decoder:
             watchdog.cancel()
             watchdog.join()
         if overdue.is_set():  # it answered, but only just: the child has been killed
-            self.close()
+            self._discard()
         if "refused" in answer:
             raise ERRORS[answer["refused"]["kind"]](answer["refused"]["message"], code=answer["refused"]["code"])
         return answer, payload
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self.close()
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            # Not `-m`, which looks for modules in the current folder first: that one may be full of anything.
-            [sys.executable, "-c", CHILD, json.dumps(asdict(self.limits)), *sys.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # libmpg123 writes there what it thinks of a file
-            env=environment,
-            start_new_session=True,  # a group of its own: what it starts is killed with it, and Ctrl-C is not for it
-        )
-        return self._process
+        self._discard()
+        one_of_each = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}  # address space
+        with self._starting:
+            if self._closed:
+                raise self._closing()
+            self._process = subprocess.Popen(
+                # Not `-m`, which looks for modules in the current folder first: that one may be full of anything.
+                [sys.executable, "-c", CHILD, json.dumps(asdict(self.limits)), *sys.path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # libmpg123 writes there what it thinks of a file
+                env={**os.environ, **one_of_each},
+                start_new_session=True,  # a group of its own: what it starts ends with it, and Ctrl-C is not for it
+            )
+            return self._process
 
     def _end_overdue(self, overdue: threading.Event) -> None:
         overdue.set()
-        self.kill()
+        self._kill()
+
+    def _closing(self) -> AudiorecError:
+        return NotReady("got a file for a decoder that is closed, expected none any more: try again later")
 
     def _death(self, overdue: bool, status: int) -> AudiorecError:
+        if self._closed:
+            return self._closing()
         if overdue or status == -signal.SIGXCPU:
             limit = f"{self.limits.wall_s:g} s" if overdue else f"{self.limits.cpu_s} s of processor time"
-            return BadAudio(f"got a file that takes more than {limit} to decode: refused", code="decode_timeout")
-        return BadAudio(f"got a file that made the decoder stop (status {status}): refused", code="decoder_crashed")
+            return BadAudio(
+                f"got a file that takes more than {limit} to decode, expected less: cut it, or raise the limit",
+                code="decode_timeout",
+            )
+        return BadAudio(
+            f"got a file that made the decoder stop (status {status}), expected sound: write the file again",
+            code="decoder_crashed",
+        )
 
-    def kill(self) -> None:
+    def _kill(self) -> None:
         """Ends the child and all it started, at once. The next call starts another."""
         process = self._process
         if process is not None and process.returncode is None:  # until it is waited for, its number is not given away
@@ -112,8 +131,13 @@ class Decoder:
                 os.killpg(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Ends the child and waits for its end. A later call starts another."""
-        self.kill()
+        """Ends the child, whatever it is at, and waits for its end. No other is started."""
+        with self._starting:
+            self._closed = True
+        self._discard()
+
+    def _discard(self) -> None:
+        self._kill()
         process, self._process = self._process, None
         if process is None:
             return

@@ -3,7 +3,10 @@
 import json
 import os
 import resource
+import select
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from audiorec.wav import convert_file
 
 
 def serve(limits: DecodeLimits) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library that prints must not speak for us
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
@@ -34,13 +38,25 @@ def answer_to(request: dict[str, Any], payload: bytes, limits: DecodeLimits) -> 
         if request["operation"] == "convert":
             return convert_file(Path(request["path"]), Path(request["wav_dir"]), max_s=limits.max_s), b""
         sound = Path(request["path"]) if "path" in request else payload
-        return {}, decode(sound, max_s=limits.max_s).tobytes()
+        pcm = decode(sound, max_s=limits.max_s)
+        if request["operation"] == "measure":
+            return {"n_samples": len(pcm)}, b""
+        return {}, pcm.tobytes()
     except AudiorecError as error:
         return _refusal(error), b""
     except MemoryError:
-        return _refusal(BadAudio("got a file that needs more memory than allowed: refused", code="too_large")), b""
+        message = "got a file that needs more memory than allowed, expected less: cut it, or raise the limit"
+        return _refusal(BadAudio(message, code="too_large")), b""
     except OSError as error:
         return _refusal(BadAudio(f"got a file that cannot be read ({error.strerror})", code="unreadable")), b""
+
+
+def _end_with_parent() -> None:
+    """In the middle of a file too, and with the ffmpeg that may be at work on it."""
+    parent = select.poll()
+    parent.register(sys.stdin.fileno(), 0)  # that the other end was closed is always reported
+    parent.poll()
+    os.killpg(0, signal.SIGKILL)
 
 
 def _allow_cpu(cpu_s: int) -> None:

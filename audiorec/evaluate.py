@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from audiorec.metadata import split_labels
+
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
@@ -36,7 +38,7 @@ class Truth:
     def of(cls, rows: Iterable[Mapping[str, str]]) -> "Truth":
         """From rows of `metadata.tsv`: the columns label (several joined by ";"), group and artist."""
         rows = list(rows)
-        labels = [tuple(filter(None, row.get("label", "").split(";"))) for row in rows]
+        labels = [tuple(dict.fromkeys(split_labels(row.get("label", "")))) for row in rows]
         by_group = _members([(row.get("group", ""),) for row in rows])
         by_artist = _members([(row.get("artist", ""),) for row in rows])
         all_but_all = {name: members for name, members in by_artist.items() if len(members) <= ARTIST_SHARE * len(rows)}

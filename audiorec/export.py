@@ -76,7 +76,7 @@ class LoadedEncoder:
         phase = np.arange(CLIP_SAMPLES, dtype=np.float32)
         vectors = self.encode(np.stack([np.sin(0.1 * phase), np.sin(0.7 * phase)]))
         norms = np.linalg.norm(vectors, axis=-1)
-        if vectors.ndim != 2 or len(vectors) != 2 or vectors.dtype != np.float32 or not np.allclose(norms, 1, atol=1e-3):
+        if norms.shape != (2,) or vectors.dtype != np.float32 or not np.allclose(norms, 1, atol=1e-3):
             raise ValueError(f"got {vectors.dtype} {vectors.shape} of norm {norms.max():g} from 2 windows")
         return vectors.shape[1]
 

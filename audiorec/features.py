@@ -8,8 +8,10 @@ names, which the next one overwrites.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -39,16 +41,16 @@ class FeatureStore:
             self._data = (self._directory / "features.f32").open("a+b")
             self._lines = (self._directory / "features.jsonl").open("a+b")
             self._n_rows = self._read_lines()
-            self._data.truncate(self._n_rows * self.n_features * 4)
+            _cut(self._data, self._n_rows * self.n_features * 4)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._data.close()
-        self._lines.close()
+        with writing_to_disk("the features"), self._data, self._lines:
+            pass  # closing tries again to write what a full disk has refused
 
     def _read_lines(self) -> int:
         """Takes the lines whose features are there, cuts off the rest. Returns how many rows they name."""
-        n_there = self._data.seek(0, 2) // (self.n_features * 4)
+        n_there = self._data.seek(0, os.SEEK_END) // (self.n_features * 4)
         self._lines.seek(0)
         n_rows = n_good_bytes = 0
         for line in self._lines:
@@ -61,7 +63,7 @@ class FeatureStore:
                 break
             self._spans[sha256] = (first_row, heard)
             n_rows, n_good_bytes = end, n_good_bytes + len(line)
-        self._lines.truncate(n_good_bytes)
+        _cut(self._lines, n_good_bytes)
         return n_rows
 
     def __contains__(self, sha256: str) -> bool:
@@ -89,6 +91,11 @@ class FeatureStore:
         rows = np.concatenate([np.arange(first, first + digits.count("1")) for first, digits in spans])
         stored = np.memmap(self._data.name, np.float32, "r", shape=(self._n_rows, self.n_features))
         return np.asarray(stored[rows])
+
+
+def _cut(file: IO[bytes], n_bytes: int) -> None:
+    if file.seek(0, os.SEEK_END) > n_bytes:  # a file that is whole is left alone
+        file.truncate(n_bytes)
 
 
 def add_features(features: Function, clips: Iterable[tuple[str, Pcm]], store: FeatureStore) -> Iterator[str]:

@@ -29,9 +29,9 @@ def writing_to_disk(what: str) -> Iterator[None]:
         if error.errno in NO_FOLDER:
             name = Path(error.filename or what).name
             raise BadSetting(f"got '{name}' in or as a file, expected a folder for {what}: name another") from error
-        if error.errno in OUT_OF_SPACE:
+        if error.errno in OUT_OF_SPACE or error.errno is None:  # numpy's word for a short write has no number
             raise NoSpace(
-                f"got '{error.strerror}' while writing {what}, expected room and permission: "
+                f"got '{error.strerror or error}' while writing {what}, expected room and permission: "
                 "make some, then run the same command again, it goes on where it stopped"
             ) from error
         raise

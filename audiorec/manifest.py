@@ -1,12 +1,14 @@
 """What a release says of itself: `manifest.json`, format 1."""
 
 import json
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from audiorec.errors import BadModelDir
+from audiorec.quoting import quoted
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -55,21 +57,56 @@ class CatalogueFacts(_Part):
     hours: float = Field(ge=0)
 
 
+FileName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")]  # no path, nowhere else
+
+
 class FileFacts(_Part):
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
+class LabelScores(_Part):
+    n_queries: int = Field(ge=1)
+    p5: float
+    map: float
+
+
+class Scores(_Part):
+    """As `evaluate.Scores`, where they are explained."""
+
+    hubness: float
+    n_queries: int = Field(ge=0)
+    precision: dict[str, float] = {}
+    mean_average_precision: float = 0.0
+    chance: float = 0.0
+    per_label: dict[str, LabelScores] = {}
+
+
+class EncoderScores(Scores):
+    name: str
+
+
+class Evaluation(_Part):
+    n_clips: int = Field(ge=0)
+    encoder: EncoderScores
+    baselines: dict[str, Scores]
+
+
+def _checked_time(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
 class Manifest(_Part):
     format_version: int
-    created_at: str
+    created_at: Annotated[str, AfterValidator(_checked_time)]
     build_key: str  # equal for two builds of the same clips, encoder and settings
     made_with: MadeWith
     encoder: EncoderFacts
     index: IndexFacts
     catalogue: CatalogueFacts
-    evaluation: dict[str, Any]
-    files: dict[str, FileFacts]
+    evaluation: Evaluation
+    files: dict[FileName, FileFacts]
 
     def write(self, directory: Path) -> None:
         text = json.dumps(self.model_dump(), indent=1, allow_nan=False)
@@ -97,5 +134,5 @@ def read_manifest(directory: Path) -> Manifest:
         return Manifest.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
+        field = quoted(".".join(map(str, first["loc"])))
         raise BadModelDir(f"got a {MANIFEST_FILE} whose {field} is wrong ({first['msg']}): build it again") from None

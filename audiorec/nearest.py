@@ -11,7 +11,7 @@ import numpy.typing as npt
 from audiorec.decoder import DecodeLimits, Decoder
 from audiorec.embed import Embedding, embed
 from audiorec.errors import BadQuery, BadVector
-from audiorec.filters import evaluate, parse_filter
+from audiorec.filters import Mask, evaluate, parse_filter
 from audiorec.metadata import Metadata
 from audiorec.release import Release, open_release
 
@@ -101,7 +101,7 @@ class Nearest:
 
     def search(
         self,
-        vector: Sequence[float] | Array,
+        vector: npt.ArrayLike,
         k: int = DEFAULT_K,
         *,
         filter: Mapping[str, Any] | None = None,
@@ -138,10 +138,13 @@ class Nearest:
         """A sound file to its embedding, by the very recipe of the catalogue. Raises BadAudio."""
         return embed_file(path, self.release)
 
-    def unit_vector(self, vector: Sequence[float] | Array) -> Array:
+    def unit_vector(self, vector: npt.ArrayLike) -> Array:
         """Checks an embedding from outside and scales it: (D,) float32, unit norm. Raises BadVector."""
         try:
-            checked = np.asarray(vector, np.float64)
+            given = np.asarray(vector)
+            if given.dtype.kind not in "fiuO":  # numpy would read text and truth values as numbers
+                raise TypeError
+            checked = given.astype(np.float64)
         except (TypeError, ValueError, OverflowError):
             raise BadVector(f"got an embedding that is not a list of numbers, expected {self.release.dim}") from None
         if checked.shape != (self.release.dim,):
@@ -163,6 +166,10 @@ class Nearest:
         rows = (self.release.metadata.find(clip_id) for clip_id in clip_ids)
         return [row for row in rows if row is not None]
 
+    def _allowed(self, filter: Mapping[str, Any] | None) -> Mask | None:
+        wanted = parse_filter({} if filter is None else filter)
+        return evaluate(wanted, self.release.metadata) if wanted.conditions else None
+
     def _search(
         self,
         unit_vector: Array,
@@ -179,7 +186,7 @@ class Nearest:
         hits = self.release.engine.search(
             unit_vector[None],
             min(k, len(metadata)),
-            allowed=evaluate(parse_filter(filter), metadata) if filter else None,
+            allowed=self._allowed(filter),
             excluded=excluded,
             groups=metadata.groups if max_per_artist else None,
             group_cap=max_per_artist,

@@ -10,7 +10,7 @@ import re
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from audiorec.index import ENGINES, Engine, open_engine
 from audiorec.index.exact import ExactEngine
 from audiorec.manifest import MANIFEST_FILE, FileFacts, Manifest, read_manifest
 from audiorec.metadata import METADATA_FILES, Metadata
+from audiorec.npy import open_npy
 
 if TYPE_CHECKING:
     from audiorec.export import LoadedEncoder
@@ -54,9 +55,9 @@ class Release:
         n_clips, n_windows = self.manifest.catalogue.n_clips, self.manifest.catalogue.n_windows
         self.dim = self.manifest.encoder.dim
         _check_encoder_facts(self.manifest)
-        self.embeddings: Array = open_array(directory / EMBEDDINGS_FILE, (n_clips, self.dim), np.float32)
-        self.windows = open_array(directory / WINDOWS_FILE, (n_windows, self.dim), np.float16)
-        self.window_rows = open_array(directory / WINDOW_ROWS_FILE, (n_windows,), np.int32)
+        self.embeddings: Array = open_npy(directory / EMBEDDINGS_FILE, (n_clips, self.dim), np.float32)
+        self.windows = open_npy(directory / WINDOWS_FILE, (n_windows, self.dim), np.float16)
+        self.window_rows = open_npy(directory / WINDOW_ROWS_FILE, (n_windows,), np.int32)
         _check_norms(self.embeddings)
         self.metadata = Metadata.open(directory)
         if len(self.metadata) != n_clips:
@@ -93,7 +94,11 @@ class Release:
         from audiorec.index.annoy_file import verify_annoy
 
         for name, facts in self.manifest.files.items():
-            if (got := sha256_of(self.directory / name)) != facts.sha256:
+            try:
+                got = sha256_of(self.directory / name)
+            except OSError as error:
+                raise BadModelDir(f"got {name}, which cannot be read ({error.strerror}), expected it whole") from None
+            if got != facts.sha256:
                 raise BadModelDir(
                     f"got {name} with SHA-256 {got[:12]}…, expected {facts.sha256[:12]}…: "
                     "it has changed since it was published, copy the release again or build it again"
@@ -101,7 +106,7 @@ class Release:
         _check_norms(self.embeddings, every=True)
         _check_window_rows(self.window_rows, len(self.embeddings))
         self.metadata.verify()
-        verify_annoy(self.directory / INDEX_FILE, self.embeddings)
+        verify_annoy(self.directory / INDEX_FILE, self.embeddings, self.manifest.index.n_trees)
 
 
 def open_release(path: Path | str, *, verify: bool = False) -> Release:
@@ -118,28 +123,18 @@ def open_release(path: Path | str, *, verify: bool = False) -> Release:
 
 def resolve(path: Path) -> Path:
     """The release that a path stands for, links followed, so that a later swap of `current` does not mix two."""
-    if (path / MANIFEST_FILE).exists():
-        return path.resolve()
-    if (path / "current" / MANIFEST_FILE).exists():
-        return (path / "current").resolve()
-    if not path.exists():
+    try:
+        for directory in (path, path / "current"):
+            if (directory / MANIFEST_FILE).exists():
+                return directory.resolve()
+        there = path.exists()
+    except OSError as error:
+        raise BadModelDir(f"got {path}, which cannot be read ({error.strerror}), expected a model directory") from None
+    if not there:
         raise BadModelDir(f"got {path}, which does not exist, expected a model directory: make one by `audiorec build`")
     raise BadModelDir(
         f"got {path} without a published release, expected a model directory: publish one by `audiorec build`"
     )
-
-
-def open_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """A .npy file, memory-mapped read-only. Raises BadModelDir unless it has this shape and type."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise BadModelDir(f"got {path.name} that numpy cannot read ({type(error).__name__}), expected a .npy") from None
-    if array.shape != shape or array.dtype != dtype:
-        raise BadModelDir(
-            f"got {path.name} of shape {array.shape} and type {array.dtype}, expected {shape} and {np.dtype(dtype)}"
-        )
-    return np.asarray(array)  # the map without memmap's slow indexing
 
 
 def _check_sizes(directory: Path, manifest: Manifest) -> None:
@@ -147,7 +142,7 @@ def _check_sizes(directory: Path, manifest: Manifest) -> None:
     if missing:
         raise BadModelDir(f"got a manifest that does not name {', '.join(missing)}, expected all files of a release")
     for name, facts in manifest.files.items():
-        if "/" in name or not (directory / name).is_file():
+        if not (directory / name).is_file():
             raise BadModelDir(f"got a release without {name}, expected {facts.bytes:,} bytes of it: copy it again")
         got = (directory / name).stat().st_size
         if got != facts.bytes:
@@ -195,8 +190,7 @@ def publish(staging: Path, model_dir: Path) -> Path:
     Killed before the rename, nothing is published; killed between the two, it is published and not current, and the
     next build makes it so or publishes another.
     """
-    release = Release(staging)
-    release.verify()
+    Release(staging).verify()
     with writing_to_disk("the release"):
         for path in staging.iterdir():
             path.chmod(0o444)
@@ -213,11 +207,14 @@ def publish(staging: Path, model_dir: Path) -> Path:
 
 
 def make_current(model_dir: Path, name: str) -> None:
-    """Points `current` at a release in one step: a reader sees the old one or the new one."""
-    link = model_dir / f".current-{os.getpid()}"
+    """Points `current` at a release in one step: a reader sees the old one or the new one. Raises BadModelDir."""
+    current = model_dir / "current"
+    if current.is_dir() and not current.is_symlink():
+        raise BadModelDir(f"got {current}, which is a folder, expected a link to a release: move it away, build again")
+    link = model_dir / ".current"
     link.unlink(missing_ok=True)
     link.symlink_to(Path("versions") / name)  # relative: the model directory may be mounted elsewhere
-    link.replace(model_dir / "current")
+    link.replace(current)
     sync_directory(model_dir)
 
 

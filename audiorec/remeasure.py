@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from audiorec.errors import BadModelDir
 from audiorec.evaluate import Truth, evaluate, sample_rows
 from audiorec.index.exact import ExactEngine
+from audiorec.manifest import EncoderScores, Evaluation
 from audiorec.release import Release, open_release
 from audiorec.tsv import read_tsv
 
@@ -16,7 +18,7 @@ N_QUERIES = 1_000
 TIE = 1e-6  # a clip less similar than the k-th true neighbour by no more than this is as good
 
 
-def remeasure(model_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def remeasure(model_dir: Path) -> tuple[Evaluation, dict[str, Any]]:
     """(evaluation as in the manifest, {"kind", "recall_at_10", "us_per_query", "exact_us_per_query", "n_queries"}).
 
     The encoder's scores are new; the baselines' are those of the build, which had the sounds. Raises BadModelDir.
@@ -24,12 +26,16 @@ def remeasure(model_dir: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     release = open_release(model_dir)
     sample = sample_rows(len(release.embeddings))
     rows = list(read_tsv(release.directory / "metadata.tsv"))
+    if len(rows) != len(release.embeddings):
+        raise BadModelDir(
+            f"got {len(rows)} clips in metadata.tsv, expected {len(release.embeddings)}: copy the release again"
+        )
     scores = evaluate(release.embeddings[sample], Truth.of(rows[row] for row in sample))
-    evaluation = {
-        "n_clips": len(sample),
-        "encoder": {"name": release.manifest.encoder.name, **scores.to_json()},
-        "baselines": release.manifest.evaluation.get("baselines", {}),
-    }
+    evaluation = Evaluation(
+        n_clips=len(sample),
+        encoder=EncoderScores(name=release.manifest.encoder.name, **scores.to_json()),
+        baselines=release.manifest.evaluation.baselines,
+    )
     return evaluation, measure_index(release)
 
 

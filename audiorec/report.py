@@ -4,11 +4,16 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from audiorec.build import Built
-from audiorec.convert import Conversion
-from audiorec.release import Release
+from audiorec.evaluate import DEPTHS
+from audiorec.quoting import harmless
+
+if TYPE_CHECKING:  # a table of neighbours must not wait for torch
+    from audiorec.build import Built
+    from audiorec.convert import Conversion
+    from audiorec.manifest import Evaluation
+    from audiorec.release import Release
 
 LENGTH_EDGES_S = (0.5, 1, 2, 4, 8, 16, 32, 64, 300)
 BAR_CHARACTERS = 30
@@ -31,9 +36,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return "".join(char if char.isprintable() else "?" for char in str(value))  # nothing that moves a terminal's cursor
+    return f"{value:.3f}" if isinstance(value, float) else harmless(str(value))
 
 
 def _is_number(text: str) -> bool:
@@ -44,7 +47,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def conversion_summary(conversion: Conversion) -> str:
+def conversion_summary(conversion: "Conversion") -> str:
     """Clips in, what was refused and why, and how long the clips are."""
     lines = [
         f"{len(conversion.clips):,} clips ({conversion.hours:.2f} hours), {conversion.n_new:,} of the files new; "
@@ -71,7 +74,7 @@ def length_histogram(durations_s: Sequence[float]) -> str:
     return table(("length", "clips", ""), rows)
 
 
-def summary(built: Built, model_dir: Path) -> str:
+def summary(built: "Built", model_dir: Path) -> str:
     """The end of a build: what came in, what it cost, how good it is, and what to do next."""
     manifest, name = built.manifest, built.release_dir.name
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in built.seconds.items())
@@ -99,30 +102,31 @@ def index_line(facts: Mapping[str, Any]) -> str:
     )
 
 
-def scores_table(evaluation: Mapping[str, Any]) -> str:
+def scores_table(evaluation: "Evaluation") -> str:
     """The encoder beside the baselines. Without labels there is no retrieval to show."""
-    encoder = evaluation["encoder"]
-    if not encoder["n_queries"]:
+    encoder = evaluation.encoder
+    if not encoder.n_queries:
         return (
-            f"no retrieval figures: they need a label that two clips share (hubness {encoder['hubness']:.2f}); "
+            f"no retrieval figures: they need a label that two clips share (hubness {encoder.hubness:.2f}); "
             "put clips into a folder a label, or a labels.csv beside them"
         )
-    scored = [(encoder["name"], encoder), *((f"{name} (baseline)", s) for name, s in evaluation["baselines"].items())]
+    scored = [(encoder.name, encoder), *((f"{name} (baseline)", s) for name, s in evaluation.baselines.items())]
     rows: list[Sequence[Any]] = [
-        (name, *s["precision"].values(), s["mean_average_precision"], s["hubness"]) for name, s in scored
+        (name, *(s.precision.get(str(depth), "") for depth in DEPTHS), s.mean_average_precision, s.hubness)
+        for name, s in scored
     ]
-    rows.append(("random order", *[encoder["chance"]] * 3, "", ""))
-    header = ("neighbours by label", "P@1", "P@5", "P@10", "mAP", "hubness")
-    left_out = f"{encoder['n_queries']:,} queries; a clip's own group and artist are left out"
+    rows.append(("random order", *[encoder.chance] * len(DEPTHS), "", ""))
+    header = ("neighbours by label", *(f"P@{depth}" for depth in DEPTHS), "mAP", "hubness")
+    left_out = f"{encoder.n_queries:,} queries; a clip's own group and artist are left out"
     return f"{table(header, rows)}\n{left_out}"
 
 
-def evaluation_report(evaluation: Mapping[str, Any], index: Mapping[str, Any]) -> str:
+def evaluation_report(evaluation: "Evaluation", index: Mapping[str, Any]) -> str:
     lines = [scores_table(evaluation), ""]
-    per_label = evaluation["encoder"]["per_label"]
+    per_label = evaluation.encoder.per_label
     if per_label:
-        worst_first = sorted(per_label.items(), key=lambda item: item[1]["p5"])
-        rows = [(label, s["n_queries"], s["p5"], s["map"]) for label, s in worst_first[:N_LABELS_SHOWN]]
+        worst_first = sorted(per_label.items(), key=lambda item: item[1].p5)
+        rows = [(label, s.n_queries, s.p5, s.map) for label, s in worst_first[:N_LABELS_SHOWN]]
         lines += [table(("label", "clips", "P@5", "mAP"), rows)]
         if len(per_label) > N_LABELS_SHOWN:
             lines.append(f"... and {len(per_label) - N_LABELS_SHOWN} better labels: --json has all")
@@ -139,7 +143,7 @@ def neighbours_table(results: Iterable[Mapping[str, Any]]) -> str:
     return table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
-def release_report(release: Release, *, verified: bool) -> str:
+def release_report(release: "Release", *, verified: bool) -> str:
     manifest = release.manifest
     encoder, catalogue = manifest.encoder, manifest.catalogue
     made = ", ".join(f"{name} {value}" for name, value in manifest.made_with.model_dump().items() if value)
@@ -152,7 +156,7 @@ def release_report(release: Release, *, verified: bool) -> str:
         index_line(manifest.index.model_dump()),
         f"catalogue: {catalogue.n_clips:,} clips, {catalogue.n_windows:,} windows, {catalogue.hours:.2f} hours, "
         f"{catalogue.n_refused:,} refused",
-        f"columns: {', '.join(release.metadata.columns)}",
+        f"columns: {harmless(', '.join(release.metadata.columns))}",
         "",
         scores_table(manifest.evaluation),
         "",

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from audiorec.errors import BadSetting
 
 ENVIRONMENT_PREFIX = "AUDIOREC_"
+MAX_S = 86_400  # a day: what is longer, or infinite, is a slip
 
 
 class Settings(BaseSettings):
@@ -22,10 +23,14 @@ class Settings(BaseSettings):
         512 * 2**20, ge=2**20, description="all request bodies that a worker holds at once; more are answered 503"
     )
     max_json_bytes: int = Field(2 * 2**20, ge=1024, description="the largest JSON body")
-    max_upload_s: float = Field(600.0, gt=0, description="the longest uploaded sound, in seconds")
-    decode_wall_s: float = Field(30.0, gt=0, description="how long decoding one upload may take, in seconds")
-    decode_cpu_s: int = Field(30, ge=1, description="processor time that decoding one upload may take, in seconds")
-    decode_memory_bytes: int = Field(3 * 2**30, ge=2**28, description="address space of a process that decodes")
+    max_upload_s: float = Field(600.0, gt=0, le=MAX_S, description="the longest uploaded sound, in seconds")
+    decode_wall_s: float = Field(30.0, gt=0, le=MAX_S, description="how long decoding one upload may take, in seconds")
+    decode_cpu_s: int = Field(
+        30, ge=1, le=MAX_S, description="processor time that decoding one upload may take, in seconds"
+    )
+    decode_memory_bytes: int = Field(
+        3 * 2**30, ge=2**28, le=2**62, description="address space of a process that decodes"
+    )
     n_decoders: int = Field(1, ge=1, le=64, description="processes that decode uploads, for each worker")
     encode_queue: int = Field(16, ge=1, description="uploads at once in a worker; more are answered 503")
     encode_threads: int = Field(1, ge=1, description="torch threads that encode, for each worker")
@@ -43,6 +48,9 @@ class Settings(BaseSettings):
             return cls(**given)  # type: ignore[arg-type]
         except ValidationError as error:
             first = error.errors()[0]
-            name = ENVIRONMENT_PREFIX + "_".join(map(str, first["loc"])).upper()
-            got = "nothing" if first["type"] == "missing" else repr(first["input"])
-            raise BadSetting(f"got {got} for {name}, expected a valid value ({first['msg']}): set it") from None
+            name = str(first["loc"][0])
+            variable = f"{ENVIRONMENT_PREFIX}{name.upper()}"
+            if first["type"] == "missing":
+                raise BadSetting(f"got nothing for {variable}, expected {cls.model_fields[name].description}") from None
+            expected = first["msg"].removeprefix("Input should be ")
+            raise BadSetting(f"got {first['input']!r} for {variable}, expected {expected}") from None

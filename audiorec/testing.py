@@ -18,7 +18,16 @@ from audiorec.encoders.base import Encoder
 from audiorec.errors import BadModelDir
 from audiorec.export import export_encoder
 from audiorec.index.tuning import Tuning, tune
-from audiorec.manifest import FORMAT_VERSION, CatalogueFacts, EncoderFacts, IndexFacts, MadeWith, Manifest
+from audiorec.manifest import (
+    FORMAT_VERSION,
+    CatalogueFacts,
+    EncoderFacts,
+    EncoderScores,
+    Evaluation,
+    IndexFacts,
+    MadeWith,
+    Manifest,
+)
 from audiorec.metadata import Cell, write_metadata
 from audiorec.release import (
     EMBEDDINGS_FILE,
@@ -34,7 +43,6 @@ from audiorec.workplace import Workplace
 
 Array = npt.NDArray[np.float32]
 
-CLUSTER_CLIPS = 100
 N_LABELS = 50
 N_GENRES = 200
 CLIPS_PER_ARTIST = 20
@@ -63,13 +71,22 @@ class Envelope(Encoder):
 
 
 def random_embeddings(n_clips: int, dim: int, *, seed: int = 0) -> Array:
-    """(n_clips, dim) float32 unit vectors in loose clusters of about CLUSTER_CLIPS, of falling variance by dimension."""
+    """(n_clips, dim) float32 unit vectors that resemble those of real clips.
+
+    A mixture of n / 100 clusters of very different sizes (Pareto, exponent 1.5) and widths (log-normal), in which
+    dimension i has a standard deviation of 1 / i: the spectrum of the baselines' vectors of real recordings, which have
+    nearly the same quartiles of the tenth neighbour's cosine, and need the same `search_k`.
+    """
     rng = np.random.default_rng(seed)
-    deviations = (np.arange(1, dim + 1) ** -0.5).astype(np.float32)
-    centres = rng.standard_normal((max(1, n_clips // CLUSTER_CLIPS), dim), np.float32)
-    vectors: Array = 0.6 * rng.standard_normal((n_clips, dim), np.float32)
-    vectors += centres[rng.integers(len(centres), size=n_clips)]
-    vectors *= deviations
+    n_clusters = max(1, n_clips // 100)
+    weights = rng.pareto(1.5, n_clusters) + 1
+    widths = rng.lognormal(0, 0.3, n_clusters).astype(np.float32)
+    centres = rng.standard_normal((n_clusters, dim), dtype=np.float32)
+    cluster = rng.choice(n_clusters, n_clips, p=weights / weights.sum())
+    vectors: Array = rng.standard_normal((n_clips, dim), dtype=np.float32)
+    vectors *= 0.6 * widths[cluster, None]
+    vectors += centres[cluster]
+    vectors /= np.arange(1, dim + 1, dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
 
@@ -162,6 +179,8 @@ def _manifest(staging: Path, n_clips: int, encoder: Envelope, tuning: Tuning, bu
         catalogue=CatalogueFacts(
             n_clips=n_clips, n_windows=n_clips, n_refused=0, hours=round(n_clips * CLIP_S / 3600, 4)
         ),
-        evaluation={"n_clips": 0, "encoder": {"name": encoder.name, "hubness": 0.0, "n_queries": 0}, "baselines": {}},
+        evaluation=Evaluation(
+            n_clips=0, encoder=EncoderScores(name=encoder.name, hubness=0.0, n_queries=0), baselines={}
+        ),
         files=describe_files(staging),
     )

@@ -12,7 +12,6 @@ from audiorec.errors import BadAudio
 from audiorec.files import replacing, sha256_of, writing_to_disk
 from audiorec.tags import read_tags
 
-
 HEADER_BYTES = 44
 
 

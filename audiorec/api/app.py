@@ -10,39 +10,36 @@ from fastapi_offline import FastAPIOffline
 
 import audiorec
 from audiorec.api.errors import add_error_handlers
-from audiorec.api.middleware import BodyLimit, Counting, RequestIds
+from audiorec.api.middleware import BodyLimit, Counting, HeadAsGet, PlainStartup, RequestIds
 from audiorec.api.openapi import document
 from audiorec.api.routes import router
-from audiorec.api.service import Service
-from audiorec.errors import AudiorecError
+from audiorec.api.service import Service, service_of
 from audiorec.settings import Settings
 
 LOG = logging.getLogger("audiorec")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Builds the service; the release is opened in its lifespan. Without settings they come from the environment.
+    """Builds the service. At its start it opens the release, and reads the environment where no settings are given.
 
-    Raises BadSetting.
+    What is wrong with either is raised there, as BadSetting or BadModelDir, and stops every server that runs it.
     """
-    settings = settings or Settings.load()
     app = FastAPIOffline(  # FastAPI whose /docs does not need the internet
         title="audiorec",
         version=audiorec.__version__,
         description='"More like this" for audio: the clips of a catalogue nearest to a vector, a clip or a sound.',
         lifespan=_lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect is no answer in the one shape of errors
     )
     app.state.settings = settings
-    app.state.service = Service(settings)
     app.include_router(router)
     add_error_handlers(app)
-    app.add_middleware(BodyLimit, settings=settings)
-    app.add_middleware(Counting)
-    app.add_middleware(RequestIds)  # added last, so it is outermost
+    for middleware in (BodyLimit, Counting, RequestIds, HeadAsGet, PlainStartup):  # the last is outermost
+        app.add_middleware(middleware)
 
     def openapi() -> dict[str, Any]:
-        return document(app, app.state.service.nearest.release)
+        return document(app, service_of(app))
 
     app.openapi = openapi  # type: ignore[method-assign]
     return app
@@ -50,14 +47,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    service: Service = app.state.service
+    service = Service(app.state.settings or Settings.load())
     try:
         await service.open()
-    except AudiorecError as error:
-        LOG.error("cannot serve: %s", error.message)
-        raise
-    LOG.info("serving release %s", service.nearest.release.name)
-    try:
+        app.state.service = service
+        LOG.info("serving release %s", service.nearest.release.name)
         yield
     finally:
         service.close()

@@ -1,23 +1,23 @@
 """From what a client sends to a query or the bytes of a sound: JSON, a form, or the sound itself as the body."""
 
 import json
-from collections.abc import AsyncGenerator
+import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
-from python_multipart.exceptions import FormParserError
-from starlette.datastructures import QueryParams, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
+from audiorec.api.forms import read_file
 from audiorec.api.schemas import Options
-from audiorec.errors import BadAudio, BadQuery, BodyTooLarge, UnsupportedBody
+from audiorec.errors import BadAudio, BadQuery, BadVector, BodyTooLarge, UnsupportedBody
 
 M = TypeVar("M", bound=BaseModel)
 
+JSON_TYPE = "application/json"
+FORM_TYPE = "multipart/form-data"
 SOUND_TYPES = ("audio/", "video/", "application/octet-stream")
-MAX_FIELDS = 20
 MAX_SHOWN_CHARACTERS = 60
 OPTION_NAMES = tuple(Options.model_fields)
 
@@ -28,14 +28,21 @@ def media_type(request: Request) -> str:
 
 
 async def read_json(request: Request, model: type[M], max_bytes: int) -> M:
-    """A JSON body as a model, its options joined with those of the query string. Raises BadQuery, BodyTooLarge."""
-    body = await request.body()
-    if len(body) > max_bytes:
-        raise BodyTooLarge(f"got a JSON body of {len(body):,} bytes, expected at most {max_bytes:,}")
+    """A JSON body as a model, its options joined with those of the query string.
+
+    Raises BadQuery, BadVector, BodyTooLarge, UnsupportedBody.
+    """
+    if (kind := media_type(request)) != JSON_TYPE:
+        raise UnsupportedBody(f"got the content type {shown(kind)}, expected {JSON_TYPE}")
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > max_bytes:
+            raise BodyTooLarge(f"got a JSON body of more than {max_bytes:,} bytes, expected at most that")
     try:
         if not request.query_params:
             return model.model_validate_json(body)
-        fields = from_json(body, allow_inf_nan=False)
+        fields = from_json(body)
         if isinstance(fields, dict):
             fields = merged(fields, parse_options(request.query_params))
         return model.model_validate(fields)
@@ -81,69 +88,54 @@ def _parse_whole(name: str, text: str) -> int:
 
 def _parse_filter(text: str) -> Any:
     try:
-        return from_json(text, allow_inf_nan=False)
+        return from_json(text)
     except ValueError:
         raise BadQuery(f"got filter = {shown(text)}, expected JSON, as {json.dumps({'label': 'dog'})}") from None
 
 
 def validated(model: type[M], fields: Any) -> M:
-    """Raises BadQuery."""
+    """Raises BadQuery, BadVector."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:
         raise bad_query(error) from None
 
 
-def bad_query(error: ValidationError) -> BadQuery:
+def bad_query(error: ValidationError) -> BadQuery | BadVector:
     """The first thing that is wrong, in a sentence."""
     first = error.errors(include_url=False, include_context=False)[0]
-    where = ".".join(map(str, first["loc"])) or "the body"
+    where = ".".join(map(str, first["loc"]))
     if first["type"] == "json_invalid":
         return BadQuery(f"got a body that is not JSON ({first['msg'][:200]}), expected a JSON object")
+    if first["type"] == "missing":
+        return BadQuery(f"got a body without {where}, expected it: /docs has examples")
     if first["type"] == "extra_forbidden":
         return BadQuery(f"got the unknown field {shown(where)}, expected those that /docs lists")
-    expected = first["msg"].removeprefix("Input should be ").removeprefix("Value should ")
-    return BadQuery(f"got {shown(first['input'])} for {where}, expected {expected}")
+    if not where:
+        return BadQuery(f"got {shown(first['input'])}, expected a JSON object")
+    kind = BadVector if first["loc"][0] == "embedding" else BadQuery
+    expected = re.sub(r"^\w+ should (be )?", lambda verb: "" if verb[1] else "to ", first["msg"])
+    return kind(f"got {shown(first['input'])} for {where}, expected {expected.replace('dictionary', 'object')}")
 
 
 def shown(value: Any) -> str:
     """A value from outside as it may stand in a message: short, on one line."""
-    text = repr(value)
+    text = repr(value) if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
 
 
 async def read_sound(request: Request) -> bytes:
-    """The uploaded sound: the field `file` of a form, or the whole body. Raises BadAudio, UnsupportedBody."""
+    """The uploaded sound: the field `file` of a form, or the whole body. Raises BadAudio, BadQuery, UnsupportedBody."""
     kind = media_type(request)
-    body = await request.body()
-    if kind == "multipart/form-data":
-        body = await _file_of_form(request, body)
-    elif not kind.startswith(SOUND_TYPES):
+    if kind == FORM_TYPE:
+        sound = await read_file(request.headers["content-type"], request.stream())
+    elif kind.startswith(SOUND_TYPES):
+        sound = await request.body()
+    else:
         raise UnsupportedBody(
-            f"got the content type {shown(kind)}, expected application/json for a query, multipart/form-data with a "
+            f"got the content type {shown(kind)}, expected {JSON_TYPE} for a query, {FORM_TYPE} with a "
             "field 'file', or audio/*, video/* or application/octet-stream for a sound"
         )
-    if not body:
+    if not sound:
         raise BadAudio("got an empty upload, expected the bytes of a sound file", code="empty")
-    return body
-
-
-async def _file_of_form(request: Request, body: bytes) -> bytes:
-    async def once() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    parser = MultiPartParser(request.headers, once(), max_files=1, max_fields=MAX_FIELDS)
-    parser.spool_max_size = len(body) + 1  # in memory: an upload must not fail because a disk is full
-    try:
-        form = await parser.parse()
-    except (MultiPartException, FormParserError, KeyError, ValueError) as error:
-        raise BadQuery(f"got a form that cannot be read ({str(error)[:200]}), expected multipart/form-data") from None
-    upload = form.get("file")
-    if other := [name for name in form if name != "file"]:
-        raise BadQuery(
-            f"got the form field {shown(other[0])}, expected 'file' alone: options go into the query string, as ?k=5"
-        )
-    if not isinstance(upload, UploadFile):
-        got = "no whole field in it" if upload is None else "text in the field 'file'"
-        raise BadQuery(f"got a form with {got}, expected a whole file in the field 'file': as curl -F file=@song.mp3")
-    return await upload.read()
+    return sound

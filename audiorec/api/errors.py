@@ -35,9 +35,11 @@ def error_facts(request: Request, code: str, message: str) -> dict[str, dict[str
 def _response(
     request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None
 ) -> Response:
+    facts = error_facts(request, code, message)
     # json, not pydantic: it writes any text that came from outside, half a surrogate pair too
-    body = json.dumps(error_facts(request, code, message)).encode()
-    return Response(body, status, headers, "application/json")
+    response = Response(json.dumps(facts).encode(), status, headers, "application/json")
+    response.headers["X-Request-Id"] = facts["error"]["request_id"]  # a 500 is written outside of RequestIds
+    return response
 
 
 async def _audiorec_error(request: Request, error: Exception) -> Response:
@@ -51,7 +53,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     got = f"{request.method} {request.url.path[:200]}"
     messages = {404: f"got {got}, which is not a route: /docs lists them", 405: f"got {got}: /docs lists the methods"}
-    headers = dict(error.headers) if error.headers else None
+    headers = dict(error.headers or {})
+    if "GET" in headers.get("Allow", ""):
+        headers["Allow"] = "GET, HEAD"  # see HeadAsGet
     return _response(request, error.status_code, code, messages.get(error.status_code, str(error.detail)), headers)
 
 

@@ -2,6 +2,7 @@
 
 import os
 from functools import lru_cache
+from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -42,7 +43,26 @@ def latency_s(route: str) -> Histogram:
 def exposition() -> tuple[bytes, str]:
     """(text, content type) of all workers' metrics together."""
     registry = REGISTRY
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    if shared_dir := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        _forget_uploads_of_the_dead(Path(shared_dir))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def _forget_uploads_of_the_dead(shared_dir: Path) -> None:
+    """What a worker that was killed had in progress is no more; its counts stay."""
+    for path in shared_dir.glob("gauge_live*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        if not _is_alive(pid):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # alive, and somebody else's
+        pass
+    return True

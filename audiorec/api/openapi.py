@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from audiorec.api.schemas import Batch, NearestQuery, Options
+from audiorec.api.service import Service
 from audiorec.release import Release
 
 REFERENCE = "#/components/schemas/{model}"
@@ -23,17 +24,20 @@ SOUND_BODIES = {
 }
 
 
-def document(app: FastAPI, release: Release) -> dict[str, Any]:
-    """Made for one release: its dimension, its clips, its columns."""
+def document(app: FastAPI, service: Service) -> dict[str, Any]:
+    """Made for the open release and the settings: its dimension and its clips, the largest k."""
+    release = service.nearest.release
+    range_of_k = {"minimum": 1, "maximum": service.settings.max_k}
     openapi = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas = openapi["components"]["schemas"]
     for model in (NearestQuery, Batch):
         schemas[model.__name__] = model.model_json_schema(ref_template=REFERENCE)
+    schemas[NearestQuery.__name__]["properties"]["k"] |= range_of_k
     first_clip = release.metadata.clip_id(0)
     paths = openapi["paths"]
     by_json = {"schema": _reference(NearestQuery), "examples": _examples(release, first_clip)}
     paths["/nearest"]["post"]["requestBody"] = _body({"application/json": by_json, **SOUND_BODIES})
-    paths["/nearest"]["post"]["parameters"] = _option_parameters()
+    paths["/nearest"]["post"]["parameters"] = _option_parameters(range_of_k)
     paths["/embed"]["post"]["requestBody"] = _body(SOUND_BODIES)
     queries = [example["value"] for example in _examples(release, first_clip).values()]
     batch = {"schema": _reference(Batch), "example": {"queries": queries}}
@@ -64,13 +68,15 @@ def _examples(release: Release, clip_id: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _option_parameters() -> list[dict[str, Any]]:
+def _option_parameters(range_of_k: dict[str, int]) -> list[dict[str, Any]]:
     """The options as query parameters, for a sound; `filter` is JSON in a string there."""
-    fields = Options.model_json_schema()["properties"]
-    parameters = []
-    for name, field in fields.items():
-        schema: dict[str, Any] = {"type": "string"} if name == "filter" else {"type": "integer", "minimum": 1}
-        if name == "exclude":
-            schema = {"type": "array", "items": {"type": "string"}}
-        parameters.append({"name": name, "in": "query", "description": field["description"], "schema": schema})
-    return parameters
+    schemas: dict[str, dict[str, Any]] = {
+        "k": {"type": "integer", **range_of_k},
+        "filter": {"type": "string"},
+        "exclude": {"type": "array", "items": {"type": "string"}},
+        "max_per_artist": {"type": "integer", "minimum": 1},
+    }
+    return [
+        {"name": name, "in": "query", "description": field.description, "schema": schemas[name]}
+        for name, field in Options.model_fields.items()
+    ]

@@ -16,13 +16,13 @@ class Options(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    k: int = Field(DEFAULT_K, description="how many neighbours, 1 to 100, 10 unless told")
+    k: int = Field(DEFAULT_K, description="how many neighbours")
     filter: dict[str, Any] | None = Field(
         None,
         description="conditions on columns, all must hold: a value, a list of values, "
         '{"not": value or list}, {"gte": 1, "lt": 10}',
     )
-    exclude: list[str] = Field([], description="clip ids to leave out")
+    exclude: list[str] = Field([], fail_fast=True, description="clip ids to leave out")
     max_per_artist: int | None = Field(None, ge=1, description="at most so many clips by one artist")
 
 
@@ -30,7 +30,10 @@ class NearestQuery(Options):
     """Exactly one of embedding, clip_id and text; and options."""
 
     embedding: list[FiniteNumber] | None = Field(
-        None, max_length=MAX_DIMENSIONS, description="a vector of this release's dimension, of any length but zero"
+        None,
+        max_length=MAX_DIMENSIONS,
+        fail_fast=True,
+        description="a vector of this release's dimension, of any length but zero",
     )
     clip_id: str | None = Field(None, description="a clip of the catalogue; it is left out of its own answer")
     text: str | None = Field(

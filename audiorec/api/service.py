@@ -5,17 +5,29 @@ from datetime import datetime
 from time import perf_counter
 from typing import Any
 
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 
 from audiorec.api import metrics
+from audiorec.api.bodies import shown
 from audiorec.api.schemas import NearestQuery, Options
 from audiorec.api.uploads import Uploads
 from audiorec.errors import BadQuery, NotReady
+from audiorec.filters import evaluate, parse_filter
 from audiorec.nearest import Nearest, Neighbours
 from audiorec.release import open_release
 from audiorec.settings import Settings
 
+NOT_OPEN = "got a request while no release is open, expected one a moment later: try again"
 QUICK_VALUES = 2_000_000  # numbers in the embeddings up to which any search ends within some milliseconds
+
+
+def service_of(app: Starlette) -> "Service":
+    """The service that an application runs. Raises NotReady before its start."""
+    service: Service | None = getattr(app.state, "service", None)
+    if service is None:
+        raise NotReady(NOT_OPEN)
+    return service
 
 
 class Service:
@@ -44,7 +56,7 @@ class Service:
     @property
     def nearest(self) -> Nearest:
         if self._nearest is None:
-            raise NotReady("got a request while no release is open, expected one a moment later: try again")
+            raise NotReady(NOT_OPEN)
         return self._nearest
 
     async def answer(self, query: NearestQuery) -> Neighbours:
@@ -54,6 +66,12 @@ class Service:
     async def answer_vector(self, vector: Any, options: Options) -> Neighbours:
         """vector: (D,) numbers. Raises BadVector, BadQuery."""
         return await self._search(options, lambda: self.nearest.search(vector, **self._checked(options)))
+
+    def check(self, options: Options) -> None:
+        """Refuses before a sound is read what a search would refuse after it. Raises BadQuery."""
+        self._checked(options)
+        if options.filter is not None:
+            evaluate(parse_filter(options.filter), self.nearest.release.metadata)
 
     def ask(self, query: NearestQuery) -> Neighbours:
         """What `answer` awaits, for a caller who is in a thread of his own."""
@@ -73,7 +91,7 @@ class Service:
 
     def _checked(self, options: Options) -> dict[str, Any]:
         if not 1 <= options.k <= self.settings.max_k:
-            raise BadQuery(f"got k = {options.k}, expected 1 to {self.settings.max_k}")
+            raise BadQuery(f"got k = {shown(options.k)}, expected 1 to {self.settings.max_k}")
         if len(options.exclude) > self.settings.max_excluded:
             raise BadQuery(
                 f"got {len(options.exclude)} clips to exclude, expected at most {self.settings.max_excluded}"

@@ -1,9 +1,9 @@
 """Uploaded sounds on their way to an embedding: a bounded queue, decoded by children, encoded one at a time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -36,17 +36,19 @@ class Uploads:
         )
         self._decoders = DecoderPool(settings.n_decoders, limits)
         self._decoding = ThreadPoolExecutor(settings.n_decoders, "decode")
+        self._decode_turns = asyncio.Semaphore(settings.n_decoders)
         self._encoding = ThreadPoolExecutor(1, "encode")
+        self._encode_turns = asyncio.Semaphore(1)
         self._n_waiting = 0
 
     async def embed(self, sound: bytes, release: Release, client_gone: Callable[[], Awaitable[bool]]) -> Embedding:
         """The bytes of a sound file to its embedding. Raises BadAudio, Overloaded, ClientGoneError."""
         loop = asyncio.get_running_loop()
         with self._place():
-            pcm = await loop.run_in_executor(self._decoding, self._decode, sound)
-            if await client_gone():
-                raise ClientGoneError
-            return await loop.run_in_executor(self._encoding, self._encode, pcm, release)
+            async with self._turn(self._decode_turns, client_gone):
+                pcm = await loop.run_in_executor(self._decoding, self._decode, sound)
+            async with self._turn(self._encode_turns, client_gone):
+                return await loop.run_in_executor(self._encoding, self._encode, pcm, release)
 
     async def load_encoder(self, release: Release) -> None:
         """Imports torch and loads the encoder, as the first upload would."""
@@ -68,6 +70,14 @@ class Uploads:
         finally:
             self._n_waiting -= 1
             metrics.UPLOADS.dec()
+
+    @asynccontextmanager
+    async def _turn(self, turns: asyncio.Semaphore, client_gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
+        """Waits for one; nothing is done for a client who did not wait as long."""
+        async with turns:
+            if await client_gone():
+                raise ClientGoneError
+            yield
 
     def _decode(self, sound: bytes) -> Pcm:
         start = perf_counter()

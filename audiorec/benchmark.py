@@ -1,0 +1,194 @@
+"""What the benchmark programs share: the machine in words, sides that take turns, tables, a service under load."""
+
+import http.client
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, TypeVar
+
+Figures = Sequence[Mapping[str, Any]]  # a row each, all with the same columns
+T = TypeVar("T")
+
+PACKAGES = ("audiorec", "annoy", "fastapi", "numpy", "pyarrow", "soundfile", "soxr", "torch", "uvicorn")
+START_S = 600.0  # a release of a million clips is verified first
+WRK_SCRIPT = """
+local requests, i = {}, 0
+function init()
+  for n = 0, %(n_bodies)d - 1 do
+    local file = io.open(string.format("%(folder)s/%%d", n), "rb")
+    requests[n + 1] = wrk.format("POST", nil, {["Content-Type"] = "%(content_type)s"}, file:read("*a"))
+    file:close()
+  end
+end
+function request()
+  i = i %% #requests + 1
+  return requests[i]
+end
+function done(summary, latency)
+  local e = summary.errors
+  local n_errors = e.connect + e.read + e.write + e.status + e.timeout
+  io.write(string.format("\\n%%d %%d %%d %%d %%d\\n", summary.requests, summary.duration, n_errors,
+    latency:percentile(50), latency:percentile(99)))
+end
+"""
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on: processor, cores, memory, system, versions."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _cpu_name() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def rendered(tables: Mapping[str, Figures], *, as_json: bool) -> str:
+    """The machine and the tables, each under its title, as Markdown or as JSON."""
+    if as_json:
+        return json.dumps({"machine": machine(), "tables": tables}, indent=1)
+    facts = ", ".join(f"{name} {value}" for name, value in machine().items())
+    return "\n\n".join([facts, *(f"{title}\n\n{_markdown(rows)}" for title, rows in tables.items())])
+
+
+def _markdown(rows: Figures) -> str:
+    header = list(rows[0])
+    lines = [header, ["---"] * len(header), *([_cell(row[name]) for name in header] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def in_turns(sides: Mapping[str, Callable[[], T]], n_rounds: int) -> dict[str, list[T]]:
+    """Runs every side `n_rounds` times, one after the other, so that what disturbs the machine disturbs them all."""
+    results: dict[str, list[T]] = {name: [] for name in sides}
+    for _ in range(n_rounds):
+        for name, run in sides.items():
+            results[name].append(run())
+    return results
+
+
+@contextmanager
+def running(command: Sequence[str], port: int, *, path: str) -> Iterator[int]:
+    """A service in a process of its own, from when it answers GET `path` with 200 until the block ends: its id."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait_until_ready(process, port, path)
+            yield process.pid
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, path: str) -> None:
+    deadline = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", path)
+            if connection.getresponse().status == 200:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"got no service on port {port}, expected 200 for GET {path} within {START_S:g} s")
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a service did under load."""
+
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+
+    @classmethod
+    def median(cls, loads: Sequence["Load"]) -> "Load":
+        """Of each figure on its own."""
+        return cls(*(median(getattr(load, name) for load in loads) for name in cls.__dataclass_fields__))
+
+
+def load(port: int, path: str, bodies: Sequence[bytes], content_type: str, *, n_clients: int, duration_s: int) -> Load:
+    """POSTs the bodies in turn over as many kept connections, each waiting for its answer. Raises RuntimeError unless
+    every answer is a 200.
+
+    By `wrk` where it is installed; by threads of this process, which are no match for a quick service, where not.
+    """
+    if shutil.which("wrk"):
+        return _load_by_wrk(port, path, bodies, content_type, n_clients, duration_s)
+    return _load_by_threads(port, path, bodies, content_type, n_clients, duration_s)
+
+
+def _load_by_wrk(
+    port: int, path: str, bodies: Sequence[bytes], content_type: str, n_clients: int, duration_s: int
+) -> Load:
+    with tempfile.TemporaryDirectory() as folder:
+        for n, body in enumerate(bodies):
+            (Path(folder) / str(n)).write_bytes(body)
+        script = Path(folder) / "script.lua"
+        script.write_text(WRK_SCRIPT % {"n_bodies": len(bodies), "folder": folder, "content_type": content_type})
+        command = ["wrk", "-t1", f"-c{n_clients}", f"-d{duration_s}s", "--timeout", "30s", "-s", str(script)]
+        url = f"http://127.0.0.1:{port}{path}"
+        told = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
+    n_requests, duration_us, n_errors, p50_us, p99_us = map(int, told.splitlines()[-1].split())
+    if n_errors:
+        raise RuntimeError(f"got {n_errors} errors for POST {path}, expected none")
+    return Load(n_requests / duration_us * 1e6, p50_us / 1e3, p99_us / 1e3)
+
+
+def _load_by_threads(
+    port: int, path: str, bodies: Sequence[bytes], content_type: str, n_clients: int, duration_s: int
+) -> Load:
+    end = time.monotonic() + duration_s
+
+    def ask_in_turn(first: int) -> list[float]:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        times_s = []
+        for body in islice(cycle(bodies), first, None):
+            start = time.perf_counter()
+            connection.request("POST", path, body, {"Content-Type": content_type})
+            answer = connection.getresponse()
+            answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"got status {answer.status} for POST {path}, expected 200")
+            times_s.append(time.perf_counter() - start)
+            if time.monotonic() > end:
+                break
+        return times_s
+
+    with ThreadPoolExecutor(n_clients) as clients:
+        times_s = [taken for times in clients.map(ask_in_turn, range(n_clients)) for taken in times]
+    cuts_s = quantiles(times_s, n=100, method="inclusive")
+    return Load(len(times_s) / duration_s, cuts_s[49] * 1e3, cuts_s[98] * 1e3)

@@ -1,0 +1,66 @@
+"""What several test files share: real sounds where they are, one decoder, a small folder of clips."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sounds import make_clips
+
+from audiorec.decoder import DecodeLimits, Decoder
+
+pytest_plugins = ["api_fixtures"]
+
+NOBODY = 65534
+SHARED_VARIABLE = "AUDIOREC_SHARED"
+SHARED_DEFAULT = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real recordings, which is no part of the repository."""
+    folder = Path(os.environ.get(SHARED_VARIABLE, SHARED_DEFAULT))
+    if not folder.is_dir():
+        pytest.skip(f"no folder of real sounds at {folder}; {SHARED_VARIABLE} can name another")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ffmpeg() -> str:
+    path = shutil.which("ffmpeg")
+    if path is None:
+        pytest.skip("no ffmpeg is installed: apt-get install ffmpeg")
+    return path
+
+
+@pytest.fixture(scope="session")
+def decoder() -> Iterator[Decoder]:
+    """Less memory and time than it would ever need, so that a file that wants more is noticed."""
+    decoder = Decoder(DecodeLimits(max_s=600, wall_s=60, cpu_s=20, memory_bytes=2**30))
+    yield decoder
+    decoder.close()
+
+
+@pytest.fixture
+def clips_dir(tmp_path: Path) -> Path:
+    """Six clips, and a file that is none."""
+    return make_clips(tmp_path / "clips")
+
+
+@pytest.fixture
+def unprivileged_dir() -> Iterator[Path]:
+    """A folder of someone without the rights of root, who this process is until the test ends."""
+    folder = Path(tempfile.mkdtemp(prefix="audiorec-test-"))
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    yield folder
+    if was_root:
+        os.seteuid(0)
+    for locked in [folder, *folder.rglob("*")]:
+        if locked.is_dir():
+            locked.chmod(0o700)
+    shutil.rmtree(folder)

@@ -1,0 +1,440 @@
+"""Real servers on the loopback: how they start and stop, what they leave behind, and what only a socket can show."""
+
+import errno
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import uvicorn
+from api_fixtures import Catalogue, children_of, message_of
+from prometheus_client.mmap_dict import MmapedDict
+from uvicorn.config import STARTUP_FAILURE
+
+from audiorec.api.serve import _metrics_dir, _serve
+from audiorec.errors import NoSpace
+from audiorec.files import sha256_of
+from audiorec.manifest import FileFacts, read_manifest
+
+ID = "b/clip 21.wav"
+QUERY = json.dumps({"clip_id": ID, "k": 3}).encode()
+START_S = 60
+STARTED = re.compile(r"(?:starting|running) on http://127\.0\.0\.1:(\d+)")
+
+Answer = tuple[int, dict[str, str], Any]  # status, headers in lower case, JSON
+
+
+class Running:
+    """A server process, and one HTTP connection a request unless told otherwise."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", log_path: Path) -> None:
+        self.process = process
+        self.log_path = log_path
+        self.port = 0
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def wait_until_ready(self) -> None:
+        wait_until(self._answers, lambda: self.log)
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log
+        found = STARTED.search(self.log)
+        if found is None:
+            return False
+        self.port = int(found[1])
+        try:
+            return self.get("/ready")[0] == 200
+        except ConnectionRefusedError:
+            return False
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def raw(self, *parts: bytes) -> socket.socket:
+        """A connection that has sent these bytes."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        for part in parts:
+            connection.sendall(part)
+        return connection
+
+    def get(self, path: str) -> Answer:
+        return self.request("GET", path)
+
+    def nearest(self, body: bytes = QUERY, media_type: str = "application/json") -> Answer:
+        return self.request("POST", "/nearest", body, {"Content-Type": media_type})
+
+    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+        connection = self.connect()
+        try:
+            connection.request(method, path, body, headers or {})
+            return answer_of(connection)
+        finally:
+            connection.close()
+
+    def is_closed(self) -> bool:
+        try:
+            self.raw().close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    def stop(self, sign: int = signal.SIGTERM) -> int:
+        self.process.send_signal(sign)
+        return self.process.wait(30)
+
+
+def answer_of(connection: http.client.HTTPConnection) -> Answer:
+    response = connection.getresponse()
+    body = response.read()
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    is_json = headers.get("content-type") == "application/json"
+    return response.status, headers, json.loads(body) if is_json and body else body
+
+
+def read_answer(connection: socket.socket) -> Answer:
+    """The next answer on a socket."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    body = response.read()
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, json.loads(body)
+
+
+def refused(answer: Answer, status: int, code: str) -> str:
+    assert answer[0] == status, answer
+    assert answer[1]["content-type"] == "application/json"
+    return message_of(answer[2], code, answer[1]["x-request-id"])
+
+
+def wait_until(condition: Callable[[], bool], explain: Callable[[], str] = str) -> None:
+    deadline = time.monotonic() + START_S
+    while not condition():
+        assert time.monotonic() < deadline, explain()
+        time.sleep(0.02)
+
+
+@contextmanager
+def running(folder: Path, command: list[str], **environment: str) -> Iterator[Running]:
+    """A server with a folder for its temporary files, ended with all its processes whatever the test does."""
+    log_path = folder / "log"
+    (folder / "tmp").mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AUDIOREC_")}
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**kept, "TMPDIR": str(folder / "tmp"), "PYTHONUNBUFFERED": "1", **environment},
+        )
+    server = Running(process, log_path)
+    try:
+        yield server
+    finally:
+        for pid in {*children_of(process.pid), process.pid} if process.poll() is None else ():
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+
+
+def serve(catalogue: Catalogue, *options: str) -> list[str]:
+    return ["audiorec.cli", "serve", str(catalogue.model_dir), "--port", "0", *options]
+
+
+def left_behind(server: Running) -> list[str]:
+    return sorted(path.name for path in (server.log_path.parent / "tmp").iterdir())
+
+
+@pytest.fixture(scope="module")
+def one(catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server of one worker, for all tests that leave it running."""
+    with running(tmp_path_factory.mktemp("one"), serve(catalogue), AUDIOREC_MAX_BODY_BYTES="200000") as server:
+        server.wait_until_ready()
+        yield server
+        assert server.get("/health")[0] == 200
+        assert server.process.poll() is None
+        assert "Traceback" not in server.log
+        assert "Exception" not in server.log
+
+
+class TestSockets:
+    def test_clips_of_any_id(self, one: Running, catalogue: Catalogue) -> None:
+        for row in catalogue.rows:
+            for safe in ("/", ""):
+                status, _, answer = one.get(f"/clips/{quote(row['clip_id'], safe=safe)}")
+                assert (status, answer["clip"]["clip_id"]) == (200, row["clip_id"])
+
+    def test_a_connection_is_kept_over_answers_and_errors(self, one: Running, catalogue: Catalogue) -> None:
+        connection = one.connect()
+        sound = {"Content-Type": "audio/wav"}
+        for body, headers, status in (
+            (QUERY, {"Content-Type": "application/json"}, 200),
+            (b"{", {"Content-Type": "application/json"}, 422),
+            (bytes(300_000), sound, 413),  # its length is declared: refused before it has come
+            (iter([bytes(70_000)] * 5), sound, 413),  # chunked: refused while it comes
+            (bytes(100_000), sound, 422),
+            (QUERY, {}, 415),
+            (catalogue.sound(ID), sound, 200),
+            (QUERY, {"Content-Type": "application/json"}, 200),
+        ):
+            connection.request("POST", "/nearest?k=3", body, headers)
+            if connection.sock is not None:
+                port = connection.sock.getsockname()[1]
+            answer = answer_of(connection)
+            assert answer[0] == status, answer
+            assert connection.sock is not None, "the server closed it"
+            assert connection.sock.getsockname()[1] == port
+        connection.close()
+
+    def test_a_body_that_waits_for_leave_is_refused_before_it_is_sent(self, one: Running) -> None:
+        head = b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nExpect: 100-continue\r\n"
+        with one.raw(head + b"Content-Length: 200001\r\n\r\n") as connection:
+            assert "200,001" in refused(read_answer(connection), 413, "body_too_large")
+        with one.raw(head + b"Content-Length: 3\r\n\r\n") as connection:
+            assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            connection.sendall(b"abc")
+            refused(read_answer(connection), 422, "text")
+
+    def test_a_length_that_lies(self, one: Running) -> None:
+        head = b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\n"
+        with one.raw(head + b"Content-Length: 100\r\n\r\n", b"too little") as connection:
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(100) == b""  # there is nobody to answer
+        for length in (b"2", b"-1", b"1e3", b"x", b"9" * 40, "²".encode("latin-1")):
+            with one.raw(head + b"Content-Length: " + length + b"\r\n\r\n", b"abc\r\n\r\n") as connection:
+                assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+    def test_clients_that_leave(self, one: Running, catalogue: Catalogue) -> None:
+        sound = catalogue.sound(ID)
+        head = b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: %d\r\n\r\n" % len(
+            sound
+        )
+        for sent in (head[:20], head, head + sound[: len(sound) // 2], head + sound):
+            for _ in range(3):
+                one.raw(sent).close()
+        assert one.nearest(sound, "audio/wav")[0] == 200
+        wait_until(lambda: b"audiorec_uploads_in_progress 0.0" in one.get("/metrics")[2])
+
+    def test_head_has_no_body(self, one: Running) -> None:
+        connection = one.connect()
+        for path, status in (("/health", 200), ("/nope", 404), ("/nearest", 405), ("/ready", 200)):
+            connection.request("HEAD", path)
+            got, headers, body = answer_of(connection)
+            assert (got, body) == (status, b"")
+            assert int(headers["content-length"]) > 0
+        connection.close()
+
+    def test_a_second_server_on_the_port_says_so(self, one: Running, catalogue: Catalogue, tmp_path: Path) -> None:
+        command = [*serve(catalogue), "--port", str(one.port)]
+        with running(tmp_path, command) as server:
+            assert server.process.wait(START_S) == 2
+            assert server.log.splitlines() == [
+                f"error: got host 127.0.0.1 and port {one.port}, expected an address of this machine that is free "
+                "(Address already in use): name others by --host and --port"
+            ]
+            assert left_behind(server) == []
+
+
+class TestStop:
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_request_under_way_is_answered_and_nothing_is_left(
+        self, catalogue: Catalogue, tmp_path: Path, workers: int
+    ) -> None:
+        sound = catalogue.sound(ID)
+        half = len(sound) // 2
+        with running(tmp_path, serve(catalogue, "--workers", str(workers))) as server:
+            server.wait_until_ready()
+            assert server.nearest(sound, "audio/wav")[0] == 200
+            processes = descendants(server.process.pid)
+            assert len(processes) >= (1 if workers == 1 else 4)  # a decoder, and the workers with what started them
+            head = b"POST /nearest?k=3 HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: %d\r\n\r\n"
+            with server.raw(head % len(sound) + sound[:half]) as connection, server.raw() as idle:
+                wait_until(lambda: b"audiorec_request" in server.get("/metrics")[2])
+                server.process.send_signal(signal.SIGTERM)
+                assert idle.recv(100) == b""  # closed at once
+                wait_until(lambda: server.log.count("Shutting down") == workers)
+                connection.sendall(sound[half:])
+                status, headers, answer = read_answer(connection)
+                assert (status, answer["results"][0]["clip_id"]) == (200, ID)
+                assert headers["connection"] == "close"
+            assert server.process.wait(30) == 0
+            assert server.is_closed()
+            assert left_behind(server) == []
+            wait_until(lambda: not any(map(is_alive, processes)))
+            assert "Traceback" not in server.log
+
+    def test_a_request_that_never_ends_is_cut_off_after_the_grace(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        with running(tmp_path, serve(catalogue), AUDIOREC_STOP_GRACE_S="0") as server:
+            server.wait_until_ready()
+            head = b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: 10\r\n\r\n"
+            with server.raw(head):
+                server.get("/health")
+                assert server.stop() == 0
+            assert left_behind(server) == []
+
+    def test_by_the_keyboard(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        with running(tmp_path, serve(catalogue)) as server:
+            server.wait_until_ready()
+            assert server.stop(signal.SIGINT) == 0
+            assert left_behind(server) == []
+            assert "Traceback" not in server.log
+
+
+class TestWorkers:
+    def test_one_that_is_killed_is_replaced_and_what_is_counted_is_of_all(
+        self, catalogue: Catalogue, tmp_path: Path
+    ) -> None:
+        sound = catalogue.sound(ID)
+        with running(tmp_path, serve(catalogue, "--workers", "2")) as server, ThreadPoolExecutor(100) as pool:
+            server.wait_until_ready()
+            wait_until(lambda: server.log.count("serving release 0001") == 2)
+            assert [server.nearest()[0] for _ in range(40)] == [200] * 40
+            assert server.nearest(sound, "audio/wav")[0] == 200
+            assert requests_counted(server) == 41
+            (decoder,) = (pid for pid in descendants(server.process.pid) if is_decoder(pid))
+            (worker,) = (pid for pid in children_of(server.process.pid) if decoder in children_of(pid))
+
+            os.kill(decoder, signal.SIGSTOP)
+            uploads = []
+            while uploads_of(worker, server) == 0:  # the other one answers those that come to it
+                uploads.append(pool.submit(is_answered, server, sound))
+                time.sleep(0.05)
+            os.kill(worker, signal.SIGKILL)
+            assert [server.nearest()[0] for _ in range(20)] == [200] * 20
+            n_answered = sum(upload.result() for upload in uploads)
+            assert n_answered < len(uploads)
+            wait_until(lambda: b"audiorec_uploads_in_progress 0.0" in server.get("/metrics")[2])
+            wait_until(lambda: server.log.count("serving release 0001") == 3)
+            assert not is_alive(worker)
+            assert [server.nearest()[0] for _ in range(20)] == [200] * 20
+            assert requests_counted(server) == 41 + 20 + n_answered + 20
+            os.kill(decoder, signal.SIGCONT)  # nobody holds its pipes: it ends by itself
+            wait_until(lambda: not is_alive(decoder))
+            assert server.stop() == 0
+            assert left_behind(server) == []
+
+    def test_one_that_cannot_start_ends_the_service(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        """The encoder's hash is right, so that only a worker that loads it can know."""
+        release = tmp_path / "release"
+        shutil.copytree(catalogue.model_dir / "current", release)
+        for path in (release, *release.iterdir()):
+            path.chmod(0o755)
+        encoder = release / "encoder.pt"
+        encoder.write_bytes(b"no TorchScript")
+        facts = FileFacts(bytes=encoder.stat().st_size, sha256=sha256_of(encoder))
+        manifest = read_manifest(release)
+        manifest.model_copy(update={"files": {**manifest.files, "encoder.pt": facts}}).write(release)
+        command = ["audiorec.cli", "serve", str(release), "--port", "0"]
+        with running(tmp_path, command, AUDIOREC_WARM="1") as server:
+            assert server.process.wait(START_S) == 1
+            assert "cannot serve: got an encoder file encoder.pt that TorchScript cannot run" in server.log
+            assert server.log.rstrip().endswith("expected one that can: the lines above say why")
+            assert "Traceback" not in server.log
+            assert left_behind(server) == []
+
+    @pytest.mark.parametrize(("exit_codes", "started"), [([0, 0], True), ([0, STARTUP_FAILURE], False), ([-9], True)])
+    def test_several_that_cannot_start_end_it_too(
+        self, monkeypatch: pytest.MonkeyPatch, exit_codes: list[int], started: bool
+    ) -> None:
+        class Supervisor:
+            def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+                self.processes = [SimpleNamespace(exitcode=exit_code) for exit_code in exit_codes]
+
+            def run(self) -> None:
+                pass
+
+        monkeypatch.setattr("audiorec.api.serve.Multiprocess", Supervisor)
+        with socket.socket() as listener:
+            assert _serve(uvicorn.Config("none", workers=2), listener) is started
+
+
+class TestStart:
+    def test_by_uvicorn_from_the_environment(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        command = ["uvicorn", "--factory", "audiorec.api.app:create_app", "--port", "0"]
+        environment = {"AUDIOREC_MODEL_DIR": str(catalogue.model_dir), "AUDIOREC_MAX_K": "2"}
+        with running(tmp_path, command, **environment) as server:
+            server.wait_until_ready()
+            assert "expected 1 to 2" in refused(server.nearest(), 422, "bad_query")
+
+    @pytest.mark.parametrize(
+        ("command", "environment", "exit_code", "sentence"),
+        [
+            ("uvicorn", {}, 3, "got nothing for AUDIOREC_MODEL_DIR, expected the model directory"),
+            ("uvicorn", {"AUDIOREC_MODEL_DIR": "/no/such"}, 3, "got /no/such, which does not exist, expected a model"),
+            ("uvicorn", {"AUDIOREC_MODEL_DIR": "/", "AUDIOREC_MAX_K": "x"}, 3, "got 'x' for AUDIOREC_MAX_K, expected"),
+            ("audiorec", {}, 5, "got {tmp_path}/nope, which does not exist, expected a model directory"),
+            ("audiorec", {"AUDIOREC_STOP_GRACE_S": "soon"}, 2, "got 'soon' for AUDIOREC_STOP_GRACE_S, expected"),
+        ],
+    )
+    def test_that_cannot_be_is_one_sentence_and_an_exit_code(
+        self, tmp_path: Path, command: str, environment: dict[str, str], exit_code: int, sentence: str
+    ) -> None:
+        arguments = {
+            "uvicorn": ["uvicorn", "--factory", "audiorec.api.app:create_app", "--port", "0"],
+            "audiorec": ["audiorec.cli", "serve", str(tmp_path / "nope"), "--port", "0"],
+        }[command]
+        with running(tmp_path, arguments, **environment) as server:
+            assert server.process.wait(START_S) == exit_code, server.log
+            (line,) = (line for line in server.log.splitlines() if "got " in line)
+            assert line.lower().startswith("error:")
+            assert sentence.format(tmp_path=tmp_path) in line
+            assert "Traceback" not in server.log
+
+
+def test_without_a_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**options: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", fail)
+    with pytest.raises(NoSpace, match=r"got 'Read-only file system' .* TMPDIR"), _metrics_dir():
+        pass
+
+
+def requests_counted(server: Running) -> float:
+    text = server.get("/metrics")[2].decode()
+    (value,) = re.findall(r'^audiorec_requests_total\{route="/nearest",status="200"\} (\S+)$', text, re.MULTILINE)
+    return float(value)
+
+
+def uploads_of(worker_pid: int, server: Running) -> float:
+    (path,) = (server.log_path.parent / "tmp").glob(f"*/gauge_livesum_{worker_pid}.db")
+    values = MmapedDict.read_all_values_from_file(str(path))  # type: ignore[no-untyped-call]
+    return float(sum(value for _, value, *_ in values))
+
+
+def is_answered(server: Running, sound: bytes) -> bool:
+    try:
+        return server.nearest(sound, "audio/wav")[0] == 200
+    except (OSError, http.client.HTTPException):  # its worker was killed
+        return False
+
+
+def descendants(pid: int) -> set[int]:
+    children = children_of(pid)
+    return children.union(*map(descendants, children))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def is_decoder(pid: int) -> bool:
+    return b"decoder_child" in Path(f"/proc/{pid}/cmdline").read_bytes()
