@@ -49,8 +49,8 @@ def scan(audio_dir: Path) -> Scan:
     """Lists a folder, all levels deep. Symbolic links are followed, each folder is entered once.
 
     Labels come from a `labels.csv` beside the clips (at any level; column `path` is relative to it), else from the name
-    of the first folder on the way to the clip. A `clips.tsv` of a crawl is read likewise; a `labels.csv` beside it is put
-    above it. Raises BadCatalogue for a folder or table that cannot be used.
+    of the first folder on the way to the clip. A crawl's `clips.tsv` is read likewise; a `labels.csv` beside it comes
+    first. Raises BadCatalogue for a folder or table that cannot be used.
     """
     if not audio_dir.is_dir():
         raise BadCatalogue(f"got {audio_dir}, which is not a folder, expected a folder of clips")

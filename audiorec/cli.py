@@ -429,7 +429,8 @@ def vqvae(
             progress=progress,
             say=show,
         )
-        show(training_summary(trained))
+        if trained.figures:  # of several processes, the first has them
+            show(training_summary(trained))
 
 
 if __name__ == "__main__":
