@@ -37,6 +37,7 @@ WINDOW_ROWS_FILE = "window_rows.npy"
 SERVED_FILES = (ENCODER_FILE, INDEX_FILE, EMBEDDINGS_FILE, WINDOWS_FILE, WINDOW_ROWS_FILE, *METADATA_FILES)
 
 NORM_TOLERANCE = 1e-3
+NORM_BLOCK_ROWS = 2**12
 NORM_SAMPLE_VALUES = 2**24  # up to this many numbers every row's norm is looked at when opening, above it a sample
 
 
@@ -159,15 +160,18 @@ def _check_encoder_facts(manifest: Manifest) -> None:
 
 def _check_norms(embeddings: Array, *, every: bool = False) -> None:
     n_clips, dim = embeddings.shape
-    n_looked_at = n_clips if every else max(1, min(n_clips, NORM_SAMPLE_VALUES // dim))
-    rows = np.unique(np.linspace(0, n_clips - 1, n_looked_at).astype(np.int64))
-    for block in np.array_split(rows, max(1, len(rows) * dim // 2**20)):
-        vectors = embeddings[block]
-        norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-        wrong = ~(np.abs(norms - 1) <= NORM_TOLERANCE)  # NaN too
-        if wrong.any():
-            row = int(block[wrong][0])
-            raise BadModelDir(f"got an embedding of norm {norms[wrong][0]:g} in row {row}, expected 1: build it again")
+    step = 1 if every else -(-n_clips * dim // NORM_SAMPLE_VALUES)
+    _check_unit(embeddings[-1:], first_row=n_clips - 1, step=1)
+    for row in range(0, n_clips, step * NORM_BLOCK_ROWS):
+        _check_unit(embeddings[row : row + step * NORM_BLOCK_ROWS : step], first_row=row, step=step)
+
+
+def _check_unit(vectors: Array, *, first_row: int, step: int) -> None:
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    wrong = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))  # NaN too
+    if len(wrong):
+        row = first_row + step * int(wrong[0])
+        raise BadModelDir(f"got an embedding of norm {norms[wrong[0]]:g} in row {row}, expected 1: build it again")
 
 
 def _check_window_rows(window_rows: npt.NDArray[np.int32], n_clips: int) -> None:
