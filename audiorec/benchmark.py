@@ -163,8 +163,8 @@ def _load_by_wrk(
         url = f"http://127.0.0.1:{port}{path}"
         told = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
     n_requests, duration_us, n_errors, p50_us, p99_us = map(int, told.splitlines()[-1].split())
-    if n_errors:
-        raise RuntimeError(f"got {n_errors} errors for POST {path}, expected none")
+    if n_errors or not n_requests:
+        raise RuntimeError(f"got {n_errors} errors and {n_requests} answers for POST {path}, expected only answers")
     return Load(n_requests / duration_us * 1e6, p50_us / 1e3, p99_us / 1e3)
 
 

@@ -148,6 +148,7 @@ def main() -> None:
     render(options.work_dir / "samples")
     nearest = Nearest(build(options.work_dir / "samples", options.work_dir / "model").release_dir)
     port = free_port()
+    os.environ["AUDIOREC_WARM"] = "true"  # torch is loaded before the first upload
     with serving(nearest.release.directory, port):
         tables["By upload, one worker and its decoder, beside decode + embed + search in one thread"] = [
             by_upload(nearest, port, sound, n_clients, options)

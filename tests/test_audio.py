@@ -30,6 +30,11 @@ def test_a_clip_is_int16_with_its_peak_at_full_scale() -> None:
     assert np.abs(pcm.astype(int)).max() == FULL_SCALE == 32_767
 
 
+def test_sixteen_bits_at_full_scale_come_through_bit_for_bit() -> None:
+    pcm = np.random.default_rng(0).permutation(np.arange(-FULL_SCALE, FULL_SCALE + 1, 2)).astype(np.int16)
+    np.testing.assert_array_equal(clip_of((pcm / 32_768).astype(np.float32)), pcm)
+
+
 @pytest.mark.parametrize("gain_db", [-70, -40, -6, 40, 190])
 def test_gain_does_not_matter(gain_db: float) -> None:
     loud = bursts(2.0)
@@ -112,6 +117,9 @@ def only_in_the_tail() -> Sound:
         pytest.param(with_one(-np.inf), "not_finite", "from -inf to", id="minus infinity"),
         pytest.param(with_one(1e30), "not_finite", r"to 1e\+30, expected .* about -1 to 1", id="beyond measure"),
         pytest.param(np.stack([noise(1.0), -noise(1.0)], 1), "cancelled_out", "0.5 before, 0 after", id="opposite"),
+        pytest.param(
+            np.stack([noise(1.0), -0.99 * noise(1.0)], 1), "cancelled_out", "0.0025 after", id="nearly opposite"
+        ),
         pytest.param(only_in_the_tail(), "silent", "before its last seconds", id="sound only in the dropped tail"),
         pytest.param(noise(60.1), "too_long", "at most 60 s", id="too long"),
     ],

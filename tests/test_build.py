@@ -108,9 +108,6 @@ def assert_same(release_dir: Path, other: Path, tolerance: float) -> None:
     assert np.abs(one.windows.astype(np.float32) - two.windows).max() <= tolerance + 1e-3  # float16
 
 
-# What a release holds
-
-
 def test_embeddings_are_those_worked_out_by_hand(audio_dir: Path, model_dir: Path) -> None:
     made = built(audio_dir, model_dir)
     release = open_release(model_dir, verify=True)
@@ -206,9 +203,6 @@ def test_the_baselines_stand_beside_the_encoder(audio_dir: Path, model_dir: Path
     assert evaluation.baselines.keys() == {"MeanMel", "MFCC"}
     assert {scores.n_queries for scores in (evaluation.encoder, *evaluation.baselines.values())} == {4}
     assert evaluation.encoder.chance == pytest.approx(1 / 3, abs=1e-4)
-
-
-# Again
 
 
 def converted_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -390,9 +384,6 @@ def test_the_work_folder_may_be_deleted(audio_dir: Path, model_dir: Path, lost: 
     )
 
 
-# Step by step
-
-
 def test_the_steps_one_by_one_are_the_build(audio_dir: Path, model_dir: Path) -> None:
     by_steps = model_dir.with_name("steps")
     conversion = convert_step(audio_dir, by_steps, n_workers=1)
@@ -430,9 +421,6 @@ def test_an_encoder_of_other_code_is_exported_again(
     with pytest.raises(BadModelDir, match="without an encoder exported by this audiorec, expected one"):
         index_step(model_dir)
     assert built(audio_dir, model_dir).release_dir.name == "0002"
-
-
-# What is wrong is told before anything is done
 
 
 def test_an_unknown_encoder_is_refused_before_converting(audio_dir: Path, model_dir: Path) -> None:
@@ -474,9 +462,6 @@ def test_a_catalogue_that_lost_everything_keeps_its_release(audio_dir: Path, mod
     with pytest.raises(BadCatalogue, match="got a folder without a clip in it"):
         built(audio_dir, model_dir)
     assert open_release(model_dir, verify=True).name == "0001"
-
-
-# A release that was damaged, or not swapped in
 
 
 def cut_short(model_dir: Path) -> None:
@@ -547,9 +532,6 @@ def test_a_current_that_was_copied_as_a_folder_is_refused(audio_dir: Path, model
     shutil.rmtree(model_dir / "current")
     assert built(audio_dir, model_dir).release_dir.name == "0002"
     assert open_release(model_dir, verify=True).name == "0002"
-
-
-# Two at once, and disks that do not do what they should
 
 
 def test_two_builds_at_once_are_one_and_a_refusal(audio_dir: Path, model_dir: Path) -> None:
@@ -649,6 +631,7 @@ def test_a_build_on_a_full_disk_goes_on_when_there_is_room(audio_dir: Path, smal
 
 
 def test_room_is_taken_before_it_is_written_to(small_disk: Path) -> None:
-    """Writing through a map to a disk that is full ends the process."""
+    """Its first page and its last would fit; writing through a map to one between them would end the process."""
+    subprocess.run(["mount", "-o", "remount,size=16k", small_disk], check=True)
     with pytest.raises(OSError, match="No space left on device"):
         _new_array(small_disk / "embeddings.npy", (10_000, 4), np.float32)

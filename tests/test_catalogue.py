@@ -80,7 +80,7 @@ def test_labels_csv_with_columns_of_its_own(tmp_path: Path) -> None:
     table = (
         "\ufeffpath,label, artist ,mood,\r\n"
         'a.wav,dog;wolf,"Smith, J.",  calm ,left over\r\n'
-        '"sub/b, c.wav",cat,"two\nlines\tand ""quotes""",\r\n'
+        '"sub/b, c.wav",cat,"two\r\nlines\tand ""quotes""",\r\n'
         "\r\n"
         "short.wav,bird\r\n"
         "long.wav,fish,X,wet,,,surplus\r\n"
@@ -90,7 +90,7 @@ def test_labels_csv_with_columns_of_its_own(tmp_path: Path) -> None:
         "a.wav": {"label": "dog;wolf", "artist": "Smith, J.", "mood": "calm"},
         "long.wav": {"label": "fish", "artist": "X", "mood": "wet"},
         "short.wav": {"label": "bird", "artist": "", "mood": ""},
-        "sub/b, c.wav": {"label": "cat", "artist": 'two\nlines\tand "quotes"', "mood": ""},
+        "sub/b, c.wav": {"label": "cat", "artist": 'two\r\nlines\tand "quotes"', "mood": ""},
         "sub/unlisted.wav": {"label": "sub"},
     }
     assert (found.refusals, found.n_ignored) == ([], 1)

@@ -71,9 +71,6 @@ def misused(*arguments: object, stdin: str | None = None) -> str:
     return re.sub(r"[^\S ]|[│╭╮╰╯─]", "", result.stderr)
 
 
-# Help
-
-
 def test_help_lists_every_command() -> None:
     text = done("--help")
     for name in COMMANDS:
@@ -104,9 +101,6 @@ def test_every_option_says_what_it_does() -> None:
         assert commands[name].help
         for parameter in commands[name].params:
             assert parameter.help or parameter.name == "help", f"{name} {parameter.name}"
-
-
-# Building
 
 
 def test_build_tells_what_came_of_it(clips_dir: Path, tmp_path: Path) -> None:
@@ -182,9 +176,6 @@ def test_samples_are_rendered_and_named(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("audiorec.samples.render", lambda out_dir, progress: 150)
     text = done("samples", tmp_path / "clips")
     assert text == f"150 clips in {tmp_path / 'clips'}\nnext: audiorec build {tmp_path / 'clips'} MODEL_DIR\n"
-
-
-# Exit codes
 
 
 @pytest.mark.parametrize(
@@ -302,9 +293,6 @@ def test_no_place_to_write_is_7(clips_dir: Path) -> None:
         assert re.search(r"got '.*' while writing .*, expected room and permission", message)
 
 
-# Asking
-
-
 def test_nearest_by_id_is_the_librarys_answer(catalogue: Catalogue, nearest: Nearest) -> None:
     options = {"k": 4, "filter": {"label": "dog"}, "exclude": ["100%.wav"], "max_per_artist": 2}
     arguments = ["-k", 4, "--filter", '{"label": "dog"}', "--exclude", "100%.wav", "--max-per-artist", 2]
@@ -364,8 +352,6 @@ def test_evaluate_measures(catalogue: Catalogue) -> None:
     assert figures["encoder"] == manifest.evaluation.encoder.model_dump()
     assert figures["index"]["n_queries"] == N_CLIPS
 
-
-# Text that is not only text
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\b\x7f\x9b31m\u202egnp.exe\u2028"
 
@@ -431,9 +417,6 @@ def test_what_can_be_read_is_left_as_it_is(catalogue: Catalogue) -> None:
     emoji = "emoji 🎧👩‍🚀.wav"
     assert "クリップ.wav" in done("nearest", catalogue.model_dir, "--id", emoji, "-k", N_CLIPS)
     assert "クリップ.wav" in done("nearest", catalogue.model_dir, "--id", emoji, "-k", N_CLIPS, "--json")
-
-
-# The program itself
 
 
 def test_the_program_answers(catalogue: Catalogue, nearest: Nearest) -> None:

@@ -149,7 +149,8 @@ def wav(data_bytes: int | None = None, rate_hz: int = RATE_HZ, n_channels: int =
     """One second of noise, with a header that says what it is told to."""
     pcm = (noise(1.0) * FULL_SCALE).astype("<i2").tobytes()
     data_bytes = len(pcm) if data_bytes is None else data_bytes
-    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, n_channels, rate_hz, 2 * rate_hz % 2**32, 2 * n_channels, 16)
+    bytes_per_s, frame_bytes = 2 * rate_hz % 2**32, 2 * n_channels % 2**16
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, n_channels, rate_hz, bytes_per_s, frame_bytes, 16)
     body = b"WAVE" + fmt + chunks + struct.pack("<4sI", b"data", data_bytes) + pcm
     return struct.pack("<4sI", b"RIFF", min(data_bytes, 2**32 - 37) + 36) + body
 
@@ -164,11 +165,12 @@ def test_a_wav_with_other_chunks_first(chunks: bytes) -> None:
     np.testing.assert_array_equal(clip_of(wav(chunks=chunks)), clip_of(wav()))
 
 
-@pytest.mark.parametrize(("data_bytes", "there"), [(4_294_967_280, "32,000"), (64_000, "32,000"), (32_400, "32,000")])
-def test_a_wav_whose_header_promises_more(data_bytes: int, there: str) -> None:
-    error = refusal(wav(data_bytes))
+@pytest.mark.parametrize("data_bytes", [32_400, 64_000, 4_294_967_280])
+@pytest.mark.parametrize("chunks", [b"", b"odd \x03\0\0\0abc\0"])
+def test_a_wav_whose_header_promises_more(data_bytes: int, chunks: bytes) -> None:
+    error = refusal(wav(data_bytes, chunks=chunks))
     assert error.code == "lying_header"
-    assert f"got {there} bytes of sound, expected {data_bytes:,}" in error.message
+    assert f"got 32,000 bytes of sound, expected {data_bytes:,}" in error.message
 
 
 def test_a_wav_without_its_last_few_samples_is_good_enough() -> None:
@@ -193,6 +195,11 @@ def test_too_many_channels() -> None:
     assert error.code == "bad_channels"
     assert "got 65 channels, expected 1 to 64" in error.message
     assert len(clip_of(encoded(crowd[:, :64]))) == 1_600
+
+
+@pytest.mark.parametrize("n_channels", [0, 1_024, 65_535])
+def test_a_wav_of_an_impossible_number_of_channels(n_channels: int, ffmpeg: str) -> None:
+    assert refusal(wav(n_channels=n_channels)).code in ("bad_channels", "undecodable", "no_samples")
 
 
 def test_nist_sphere_whose_header_is_text() -> None:

@@ -184,9 +184,6 @@ def test_a_large_catalogue_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert evaluate(unit_rows(50, 4), Truth.of(rows)).n_queries == 10
 
 
-# On a release
-
-
 def test_measuring_again_gives_what_the_build_found(catalogue: Catalogue) -> None:
     release = open_release(catalogue.model_dir)
     evaluation, index = remeasure(catalogue.model_dir)
@@ -213,9 +210,6 @@ def test_metadata_that_was_cut_is_refused(catalogue: Catalogue, tmp_path: Path) 
     path.write_bytes(b"".join([header, joined, *rest[1:]]))  # a row less in as many bytes
     with pytest.raises(BadModelDir, match=f"got {N_CLIPS - 1} clips in metadata.tsv, expected {N_CLIPS}: copy"):
         remeasure(release_dir)
-
-
-# On real recordings
 
 
 def test_mfcc_finds_animals(shared: Path, tmp_path: Path) -> None:

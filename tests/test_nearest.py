@@ -145,9 +145,6 @@ def test_a_sound_that_is_none_is_refused(nearest: Nearest, tmp_path: Path) -> No
         embed_file(tmp_path / "good.wav", tmp_path / "nowhere")
 
 
-# Vectors
-
-
 @pytest.mark.parametrize("scale", [1, 3.7, 1e-300, 1e300, -2])
 def test_only_the_direction_of_a_vector_counts(nearest: Nearest, scale: float) -> None:
     vector = nearest.release.embeddings[5].astype(np.float64)
@@ -224,9 +221,6 @@ def test_an_unknown_clip_is_refused(nearest: Nearest, clip_id: str) -> None:
         nearest.search_id(clip_id)
 
 
-# The answer
-
-
 def test_an_answer_is_a_sequence(nearest: Nearest) -> None:
     answer = nearest.search(nearest.release.embeddings[3], 6)
     everything = list(answer)
@@ -268,9 +262,6 @@ def test_an_answer_says_what_is_known_of_a_clip(nearest: Nearest, catalogue: Cat
 @pytest.mark.parametrize(("similarity", "distance"), [(1, 0), (0, math.sqrt(2)), (-1, 2), (0.5, 1), (1.0000001, 0)])
 def test_distance_is_annoys(similarity: float, distance: float) -> None:
     assert distance_of(similarity) == pytest.approx(distance)
-
-
-# The public interface
 
 
 def test_the_example_runs(

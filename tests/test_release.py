@@ -19,6 +19,7 @@ from api_fixtures import N_CLIPS, Catalogue
 from model_dirs import change_array, change_metadata, copied, edit_manifest, tree_state, unit_rows, vouch_for
 from typer.testing import CliRunner
 
+from audiorec import release as release_module
 from audiorec.cli import app
 from audiorec.encoders.mean_mel import MeanMel
 from audiorec.encoders.mfcc import MFCC
@@ -77,9 +78,6 @@ def test_every_file_is_named_and_opens(catalogue: Catalogue) -> None:
     assert names == release.manifest.files.keys()
     assert release.name == "0001"
     assert len(release.metadata) == len(release.embeddings) == len(catalogue.rows)
-
-
-# Size tells
 
 
 def cut_to(n_bytes: int | None = None, *, part: float = 1.0, less: int = 0) -> Damage:
@@ -141,9 +139,6 @@ def test_a_file_that_the_manifest_does_not_name_is_refused(release_dir: Path, na
     edit_manifest(release_dir, {"files": files})
     with pytest.raises(BadModelDir, match=f"got a manifest that does not name {name}, expected all files"):
         open_release(release_dir)
-
-
-# What sizes do not tell. All of it is opened in another process, which it might kill.
 
 
 def zeros(path: Path) -> None:
@@ -208,7 +203,10 @@ for path in sys.argv[1:]:
 
 
 def open_each(paths: list[Path]) -> dict[Path, tuple[str, str]]:
-    """What came of opening, and of opening with `verify`: "opened", the refusal, or how the process died."""
+    """What came of opening, and of opening with `verify`: "opened", the refusal, or how the process died.
+
+    All of it happens in another process, which the files might kill.
+    """
     done = subprocess.run([sys.executable, "-c", OPEN_EACH, *map(str, paths)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     answers = map(json.loads, done.stdout.splitlines())
@@ -431,6 +429,18 @@ def test_what_is_out_of_order_is_found_by_verify(vouched: dict[str, tuple[str, s
     assert HIDDEN[name][1] in full
 
 
+def test_of_a_large_release_opening_looks_at_some_norms_and_verify_at_all(
+    release_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_row(7, 1)(release_dir)
+    with_index()(release_dir)
+    vouch_for(release_dir)
+    monkeypatch.setattr(release_module, "NORM_SAMPLE_VALUES", 3 * DIM)  # the first clip, the last, one in between
+    assert open_release(release_dir).embeddings[7, 0] == 1
+    with pytest.raises(BadModelDir, match=rf"got an embedding of norm {DIM**0.5:g} in row 7, expected 1"):
+        open_release(release_dir, verify=True)
+
+
 def test_inspect_verify_finds_what_a_quick_look_does_not(model_dir: Path, release_dir: Path) -> None:
     noise_in(0.5, 0.6)(release_dir / WINDOWS_FILE)
     assert CliRunner().invoke(app, ["inspect", str(model_dir)]).exit_code == 0
@@ -451,9 +461,6 @@ def test_an_encoder_of_another_dimension_is_refused(release_dir: Path) -> None:
     vouch_for(release_dir)
     with pytest.raises(BadModelDir, match=f"got an encoder of {MFCC().dim} dimensions, expected {DIM} as in the"):
         _ = open_release(release_dir, verify=True).encoder
-
-
-# Where the release is, or is not
 
 
 def test_a_release_moves_and_is_copied(model_dir: Path, tmp_path: Path) -> None:
@@ -530,9 +537,6 @@ def test_a_directory_that_may_not_be_read_is_refused(unreadable_dir: Path) -> No
         BadModelDir, match=rf"got {unreadable_dir}, which cannot be read \(Permission denied\), expected"
     ):
         open_release(unreadable_dir)
-
-
-# Publishing
 
 
 def staged(model_dir: Path, name: str = "0001") -> Path:

@@ -117,7 +117,7 @@ def test_best_is_kept_apart_from_last(wav_dir: Path, tmp_path: Path, monkeypatch
         return validation
 
     monkeypatch.setattr(Learner, "validate", validate)
-    trained = train(wav_dir, tmp_path / "run", settings(epochs=3, validate_steps=4, batch_size=5))
+    trained = train(wav_dir, tmp_path / "run", settings(epochs=4.5, validate_steps=4, batch_size=5))
     assert trained.n_steps == 9
     best, last = state_of(tmp_path / "run/best.pt"), state_of(tmp_path / "run/last.pt")
     assert (best["step"], last["step"]) == (8, 9)
@@ -203,7 +203,7 @@ def test_griffin_lim_gives_back_the_pitch_and_draws_no_random_numbers() -> None:
 def test_one_cycle_is_torchs() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.AdamW([parameter], lr=1.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=101, pct_start=0.11)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=101, pct_start=11 / 101)
     for step in range(101):
         mine = one_cycle(step / 100)
         assert mine == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-6)

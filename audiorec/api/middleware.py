@@ -5,7 +5,7 @@ import re
 import sys
 from time import perf_counter
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from audiorec.api import metrics
@@ -60,7 +60,7 @@ class RequestIds:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
         await self.app(scope, receive, send_with_id)

@@ -12,6 +12,8 @@ from audiorec.encoders.vqvae.config import PRESETS, VQVAEConfig
 from audiorec.errors import BadSetting
 from audiorec.mel import HOP_SAMPLES, N_MELS
 
+MIN_TOP_FRAMES = 4  # of a crop, where nothing was said
+
 
 class TrainingSettings(BaseModel):
     """Ends after `epochs` or after `minutes`, one of them. Only runs by epochs can be repeated to the last digit."""
@@ -62,11 +64,20 @@ def make_settings(
     if "minutes" in said or "epochs" in said:
         fields = {name: value for name, value in fields.items() if name not in ("minutes", "epochs")}
     try:
+        model = VQVAEConfig.model_validate(fields.get("model", {}))
+        fields = {"crop_samples": _crop_samples(model), **fields, "model": model}
         return TrainingSettings.model_validate({**fields, **said})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "the settings"
         raise BadSetting(f"got {name} = {str(first['input'])[:60]!r}: {first['msg']}") from None
+
+
+def _crop_samples(model: VQVAEConfig) -> int:
+    """The shortest crop, of 2 s, 4 s or 8 s, that has some top codes one after another."""
+    lengths = (2**15, 2**16, CLIP_SAMPLES)
+    enough = (n for n in lengths if model.top_grid((N_MELS, 1 + n // HOP_SAMPLES))[1] >= MIN_TOP_FRAMES)
+    return next(enough, CLIP_SAMPLES)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -43,7 +43,10 @@ def unsaid(line: str) -> None:
 
 @dataclass(frozen=True)
 class Trained:
-    """How a run ended. figures: of its last validation. collapsed: the levels whose code book fell out of use."""
+    """How a run ended.
+
+    figures: of its last validation, in the first process. collapsed: the levels whose code book fell out of use.
+    """
 
     best_path: Path
     n_steps: int

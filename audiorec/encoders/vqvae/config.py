@@ -14,13 +14,13 @@ class VQVAEConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     stem_kernel_bands: int = Field(8, ge=1, le=80)  # of the convolutions from the spectrogram to the bottom level
-    stem_kernel_frames: int = Field(8, ge=1, le=80)
+    stem_kernel_frames: int = Field(4, ge=1, le=80)
     stem_stride_bands: int = Field(4, ge=1, le=16)
-    stem_stride_frames: int = Field(4, ge=1, le=16)
+    stem_stride_frames: int = Field(2, ge=1, le=16)
     n_stem: int = Field(1, ge=1, le=4)
     top_kernel_bands: int = Field(19, ge=1, le=80)  # of the convolution from the bottom to the top level
-    top_kernel_frames: int = Field(5, ge=1, le=80)
-    top_stride: int = Field(2, ge=1, le=16)  # in both directions
+    top_kernel_frames: int = Field(1, ge=1, le=80)
+    top_stride: int = Field(1, ge=1, le=16)  # in both directions
     channels: int = Field(64, ge=2, le=4096)
     block_channels: int = Field(32, ge=1, le=4096)
     n_blocks: int = Field(1, ge=0, le=32)  # residual blocks at each level
@@ -81,6 +81,7 @@ PRESETS = {
         n_stem=2,
         top_kernel_bands=19,
         top_kernel_frames=19,
+        top_stride=2,
         channels=128,
         block_channels=120,
         n_blocks=2,
