@@ -29,7 +29,7 @@ class Settings(BaseSettings):
         30, ge=1, le=MAX_S, description="processor time that decoding one upload may take, in seconds"
     )
     decode_memory_bytes: int = Field(
-        3 * 2**30, ge=2**28, le=2**62, description="address space of a process that decodes"
+        3 * 2**30, ge=2**29, le=2**62, description="address space of a process that decodes"
     )
     n_decoders: int = Field(1, ge=1, le=64, description="processes that decode uploads, for each worker")
     encode_queue: int = Field(16, ge=1, description="uploads at once in a worker; more are answered 503")

@@ -30,9 +30,10 @@ def test_a_clip_is_int16_with_its_peak_at_full_scale() -> None:
     assert np.abs(pcm.astype(int)).max() == FULL_SCALE == 32_767
 
 
-def test_sixteen_bits_at_full_scale_come_through_bit_for_bit() -> None:
+@pytest.mark.parametrize("scale", [32_767, 32_768, 40_000])
+def test_sixteen_bits_come_through_bit_for_bit(scale: int) -> None:
     pcm = np.random.default_rng(0).permutation(np.arange(-FULL_SCALE, FULL_SCALE + 1, 2)).astype(np.int16)
-    np.testing.assert_array_equal(clip_of((pcm / 32_768).astype(np.float32)), pcm)
+    np.testing.assert_array_equal(clip_of((pcm / scale).astype(np.float32)), pcm)
 
 
 @pytest.mark.parametrize("gain_db", [-70, -40, -6, 40, 190])

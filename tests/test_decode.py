@@ -1,5 +1,6 @@
 """From a file's bytes, whatever its container and whoever wrote it, to a clip or a reason."""
 
+import errno
 import os
 import struct
 import subprocess
@@ -389,6 +390,25 @@ def test_without_ffmpeg_the_reason_says_so(ffmpeg: str, tmp_path: Path, monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     error = refusal(sound)
     assert (error.code, "apt-get install ffmpeg" in error.message) == ("no_ffmpeg", True)
+
+
+def test_a_pipe_that_may_not_grow_is_no_reason_to_refuse(
+    ffmpeg: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    sound = by_ffmpeg(ffmpeg, tmp_path / "sound.m4a", *AAC)
+    monkeypatch.setattr("fcntl.fcntl", refused)
+    assert len(clip_of(sound)) > 2.9 * RATE_HZ
+
+
+def test_a_long_opus_is_the_same_clip_with_and_without_ffmpeg(ffmpeg: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opus = encoded(bursts(40.0, 0, 48_000), 48_000, "OGG", "OPUS")
+    assert len(opus) > 2**18
+    with_ffmpeg = clip_of(opus)
+    monkeypatch.setenv("PATH", "/nowhere")
+    np.testing.assert_allclose(clip_of(opus), with_ffmpeg.astype(int), atol=1)
 
 
 def test_mp3_of_varying_bitrate_that_does_not_say_how_long_it_is(ffmpeg: str, tmp_path: Path) -> None:

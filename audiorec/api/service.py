@@ -20,6 +20,7 @@ from audiorec.settings import Settings
 
 NOT_OPEN = "got a request while no release is open, expected one a moment later: try again"
 QUICK_VALUES = 2_000_000  # numbers in the embeddings up to which any search ends within some milliseconds
+QUICK_US = 250  # an index that takes longer is worth the hop to a thread
 
 
 def service_of(app: Starlette) -> "Service":
@@ -104,11 +105,12 @@ class Service:
         }
 
     async def _search(self, options: Options, search: Callable[[], Neighbours]) -> Neighbours:
-        """In the event loop when it is quick, which saves a thread's hop; in a thread when it may read everything."""
+        """In the event loop when it is quick, which saves a thread's hop; else in a thread, beside others."""
         start = perf_counter()
         release = self.nearest.release
         narrowed = options.filter or options.max_per_artist or len(options.exclude) > options.k
-        quick = release.embeddings.size <= QUICK_VALUES or (release.engine.kind == "annoy" and not narrowed)
+        quick_index = release.engine.kind == "annoy" and release.manifest.index.us_per_query <= QUICK_US
+        quick = release.embeddings.size <= QUICK_VALUES or (quick_index and not narrowed)
         neighbours = search() if quick else await run_in_threadpool(search)
         metrics.SEARCH_S.observe(perf_counter() - start)
         return neighbours
