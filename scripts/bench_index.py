@@ -2,10 +2,8 @@
 
     python scripts/bench_index.py --sizes 10000 100000 --json index.json
 
-The vectors resemble embeddings of real clips: a mixture of n / 100 clusters of very different sizes (Pareto, exponent
-1.5) and widths (log-normal), in which dimension i has a standard deviation of 1 / i, scaled to unit norm. Mean and
-deviation of log-mel, standardised, over 8,763 recordings have that spectrum, nearly the same quartiles of the tenth
-neighbour's cosine, and need the same search_k. Queries are drawn from the mixture too and are not in the catalogue.
+The vectors resemble embeddings of real clips (`audiorec.testing.random_embeddings`). Queries are drawn like them and
+are not in the catalogue.
 """
 
 import argparse
@@ -24,24 +22,9 @@ from audiorec.index import Floats
 from audiorec.index.annoy import AnnoyEngine, build_annoy
 from audiorec.index.exact import ExactEngine
 from audiorec.index.tuning import tune
+from audiorec.testing import random_embeddings
 
 K = 10
-
-
-def mixture(n: int, dim: int, seed: int) -> Floats:
-    """(n, dim) float32 unit vectors, as described above."""
-    rng = np.random.default_rng(seed)
-    n_clusters = max(1, n // 100)
-    weights = rng.pareto(1.5, n_clusters) + 1
-    widths = rng.lognormal(0, 0.3, n_clusters).astype(np.float32)
-    centres = rng.standard_normal((n_clusters, dim), dtype=np.float32)
-    cluster = rng.choice(n_clusters, n, p=weights / weights.sum())
-    vectors: Floats = rng.standard_normal((n, dim), dtype=np.float32)
-    vectors *= 0.6 * widths[cluster, None]
-    vectors += centres[cluster]
-    vectors /= np.arange(1, dim + 1, dtype=np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors
 
 
 def median_us(queries: Floats, *searches: Callable[[Floats], object]) -> list[float]:
@@ -59,7 +42,7 @@ def median_us(queries: Floats, *searches: Callable[[Floats], object]) -> list[fl
 
 def measure(n: int, options: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     """A row for each n_trees and search_k over n vectors, and one for what `tune` chooses."""
-    vectors = mixture(n + options.queries, options.dim, seed=0)
+    vectors = random_embeddings(n + options.queries, options.dim)
     np.save(folder / "embeddings.npy", vectors[options.queries :])
     embeddings = np.load(folder / "embeddings.npy", mmap_mode="r")
     queries, path = vectors[: options.queries], folder / "index.ann"

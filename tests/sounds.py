@@ -9,6 +9,20 @@ import numpy.typing as npt
 import soundfile
 
 RATE_HZ = 16_000
+BAD = {  # a file of formats/bad -> the reason that it is refused for
+    "claims_4_gigabytes.wav": "lying_header",
+    "dc_offset_only.wav": "offset_only",
+    "empty.wav": "empty",
+    "header_only.wav": "no_samples",
+    "nan_and_inf.wav": "not_finite",
+    "picture.wav": "picture",
+    "silence.wav": "silent",
+    "ten_hours_of_silence.flac": "too_long",
+    "text.mp3": "text",
+    "truncated.flac": "truncated",
+    "video_without_audio.mp4": "no_audio_stream",
+    "zero_sample_rate.wav": "bad_sample_rate",
+}
 
 Sound = npt.NDArray[np.float32]  # (n_samples,) or (n_samples, n_channels)
 

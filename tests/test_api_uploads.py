@@ -34,7 +34,7 @@ from api_fixtures import (
     started,
 )
 from fastapi import FastAPI
-from sounds import bursts, encoded, noise, tone
+from sounds import BAD, bursts, encoded, noise, tone
 from starlette.testclient import TestClient
 
 from audiorec.api.schemas import Answer, EmbeddingAnswer
@@ -47,21 +47,6 @@ WAV = {"Content-Type": "audio/wav"}
 BOUNDARY = "a-boundary"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 MAX_DISTANCE = 1e-4  # in cosine, between one door and another
-
-BAD = {  # reason by name
-    "claims_4_gigabytes.wav": "lying_header",
-    "dc_offset_only.wav": "offset_only",
-    "empty.wav": "empty",
-    "header_only.wav": "no_samples",
-    "nan_and_inf.wav": "not_finite",
-    "picture.wav": "picture",
-    "silence.wav": "silent",
-    "ten_hours_of_silence.flac": "too_long",
-    "text.mp3": "text",
-    "truncated.flac": "truncated",
-    "video_without_audio.mp4": "no_audio_stream",
-    "zero_sample_rate.wav": "bad_sample_rate",
-}
 
 
 def post_raw(client: TestClient, sound: bytes, path: str = "/nearest", **parameters: Any) -> httpx2.Response:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from sounds import RATE_HZ, Sound, bursts, encoded, noise, silent_flac, tone
+from sounds import BAD, RATE_HZ, Sound, bursts, encoded, noise, silent_flac, tone
 
 import audiorec.decode
 from audiorec.audio import FULL_SCALE, Pcm
@@ -39,20 +39,6 @@ GOOD = {  # seconds by name
     "ünïcödé 名前 with spaces.ogg": 0.884,
 }
 BY_FFMPEG = {"aac.m4a", "bass.wma", "video.webm", "video_shorter_than_audio.mp4", "video_without_audio.mp4"}
-BAD = {  # reason by name
-    "claims_4_gigabytes.wav": "lying_header",
-    "dc_offset_only.wav": "offset_only",
-    "empty.wav": "empty",
-    "header_only.wav": "no_samples",
-    "nan_and_inf.wav": "not_finite",
-    "picture.wav": "picture",
-    "silence.wav": "silent",
-    "ten_hours_of_silence.flac": "too_long",
-    "text.mp3": "text",
-    "truncated.flac": "truncated",
-    "video_without_audio.mp4": "no_audio_stream",
-    "zero_sample_rate.wav": "bad_sample_rate",
-}
 
 
 def clip_of(sound: Path | bytes, max_s: float = 60) -> Pcm:
