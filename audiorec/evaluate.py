@@ -41,10 +41,10 @@ class Truth:
         labels = [tuple(dict.fromkeys(split_labels(row.get("label", "")))) for row in rows]
         by_group = _members([(row.get("group", ""),) for row in rows])
         by_artist = _members([(row.get("artist", ""),) for row in rows])
-        all_but_all = {name: members for name, members in by_artist.items() if len(members) <= ARTIST_SHARE * len(rows)}
+        counted_out = {name: members for name, members in by_artist.items() if len(members) <= ARTIST_SHARE * len(rows)}
         nothing = np.empty(0, np.int64)
         own = [
-            (by_group.get(row.get("group", ""), nothing), all_but_all.get(row.get("artist", ""), nothing))
+            (by_group.get(row.get("group", ""), nothing), counted_out.get(row.get("artist", ""), nothing))
             for row in rows
         ]
         return cls(labels, own)

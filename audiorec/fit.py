@@ -112,7 +112,15 @@ def _export(encoder: Encoder, encoder_dir: Path, *, checkpoint: str | None, n_wi
         encoder_dir.mkdir(parents=True, exist_ok=True)
     path = encoder_dir / ENCODER_FILE
     export_encoder(encoder, path)
-    facts = EncoderFacts(
+    facts = facts_of(encoder, checkpoint=checkpoint, n_windows=n_windows)
+    with replacing(encoder_dir / FACTS_FILE) as file:
+        file.write(json.dumps({"sha256": sha256_of(path), "facts": facts.model_dump()}).encode())
+    return FittedEncoder(path, facts)
+
+
+def facts_of(encoder: Encoder, *, checkpoint: str | None = None, n_windows: int = 0) -> EncoderFacts:
+    """What the manifest says of an encoder. checkpoint: its SHA-256. n_windows: that the last step was fitted on."""
+    return EncoderFacts(
         name=encoder.name,
         dim=encoder.dim,
         sample_rate_hz=SAMPLE_RATE_HZ,
@@ -125,9 +133,6 @@ def _export(encoder: Encoder, encoder_dir: Path, *, checkpoint: str | None, n_wi
         features_key=encoder.features_key(),
         fitted_windows=n_windows,
     )
-    with replacing(encoder_dir / FACTS_FILE) as file:
-        file.write(json.dumps({"sha256": sha256_of(path), "facts": facts.model_dump()}).encode())
-    return FittedEncoder(path, facts)
 
 
 def read_fitted(encoder_dir: Path) -> FittedEncoder | None:

@@ -19,7 +19,6 @@ from audiorec.audio import CLIP_SAMPLES, SAMPLE_RATE_HZ
 from audiorec.errors import BadModelDir
 from audiorec.files import sha256_of, sync_directory, writing_to_disk
 from audiorec.index import ENGINES, Engine, open_engine
-from audiorec.index.exact import ExactEngine
 from audiorec.manifest import MANIFEST_FILE, FileFacts, Manifest, read_manifest
 from audiorec.metadata import METADATA_FILES, Metadata
 from audiorec.npy import open_npy
@@ -65,7 +64,6 @@ class Release:
             raise BadModelDir(
                 f"got {len(self.metadata)} clips in metadata.arrow, expected {n_clips} as in the manifest"
             )
-        self.exact = ExactEngine(self.embeddings)
         self.engine = self._open_engine()
         self._lock = Lock()
 

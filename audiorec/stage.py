@@ -22,10 +22,11 @@ from audiorec.features import Array, vectors_of
 from audiorec.files import writing_to_disk
 from audiorec.fit import EagerEncoder, FittedEncoder, features_of_catalogue
 from audiorec.index.self_test import check_annoy_runs
-from audiorec.index.tuning import tune
+from audiorec.index.tuning import Tuning, tune
 from audiorec.manifest import (
     FORMAT_VERSION,
     CatalogueFacts,
+    EncoderFacts,
     EncoderScores,
     Evaluation,
     IndexFacts,
@@ -77,29 +78,42 @@ def stage_release(
         write_refused(staging / REFUSED_FILE, conversion.refusals)
         write_projector(staging, embeddings, seed=SEED)
         n_windows = len(np.load(staging / WINDOW_ROWS_FILE, mmap_mode="r"))
-        manifest = Manifest(
-            format_version=FORMAT_VERSION,
-            created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            build_key=build_key,
-            made_with=_made_with(),
-            encoder=fitted.facts,
-            index=IndexFacts(
-                kind=tuning.kind,
-                n_trees=tuning.n_trees,
-                search_k=tuning.search_k,
-                recall_at_10=tuning.recall_at_10,
-                us_per_query=tuning.us_per_query,
-            ),
-            catalogue=CatalogueFacts(
-                n_clips=len(embeddings),
-                n_windows=n_windows,
-                n_refused=len(conversion.refusals),
-                hours=round(conversion.hours, 4),
-            ),
-            evaluation=evaluation,
-            files=describe_files(staging),
+        catalogue = CatalogueFacts(
+            n_clips=len(embeddings),
+            n_windows=n_windows,
+            n_refused=len(conversion.refusals),
+            hours=round(conversion.hours, 4),
         )
-        manifest.write(staging)
+        write_manifest(staging, build_key, fitted.facts, tuning, catalogue, evaluation)
+
+
+def write_manifest(
+    staging: Path,
+    build_key: str,
+    encoder: EncoderFacts,
+    tuning: Tuning,
+    catalogue: CatalogueFacts,
+    evaluation: Evaluation,
+) -> None:
+    """The last file of a release: it names all others, with their sizes and hashes."""
+    index = IndexFacts(
+        kind=tuning.kind,
+        n_trees=tuning.n_trees,
+        search_k=tuning.search_k,
+        recall_at_10=tuning.recall_at_10,
+        us_per_query=tuning.us_per_query,
+    )
+    Manifest(
+        format_version=FORMAT_VERSION,
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        build_key=build_key,
+        made_with=_made_with(),
+        encoder=encoder,
+        index=index,
+        catalogue=catalogue,
+        evaluation=evaluation,
+        files=describe_files(staging),
+    ).write(staging)
 
 
 def _write_vectors(work: Workplace, conversion: Conversion, fitted: FittedEncoder, progress: Progress) -> Array:

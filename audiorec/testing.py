@@ -1,9 +1,6 @@
 """Releases of random clips, for benchmarks and tests."""
 
-import platform
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +8,17 @@ import numpy.typing as npt
 import torch.nn.functional as F
 from torch import Tensor
 
-import audiorec
-from audiorec.audio import CLIP_S, CLIP_SAMPLES, SAMPLE_RATE_HZ
+from audiorec.audio import CLIP_S
 from audiorec.convert import REFUSED_FILE, write_refused
 from audiorec.encoders.base import Encoder
 from audiorec.errors import BadModelDir
 from audiorec.export import export_encoder
+from audiorec.fit import facts_of
 from audiorec.index.tuning import Tuning, tune
 from audiorec.manifest import (
-    FORMAT_VERSION,
     CatalogueFacts,
-    EncoderFacts,
     EncoderScores,
     Evaluation,
-    IndexFacts,
-    MadeWith,
-    Manifest,
 )
 from audiorec.metadata import Cell, write_metadata
 from audiorec.release import (
@@ -35,10 +27,10 @@ from audiorec.release import (
     INDEX_FILE,
     WINDOW_ROWS_FILE,
     WINDOWS_FILE,
-    describe_files,
     open_release,
     publish,
 )
+from audiorec.stage import write_manifest
 from audiorec.workplace import Workplace
 
 Array = npt.NDArray[np.float32]
@@ -112,7 +104,11 @@ def make_release(model_dir: Path, n_clips: int, *, dim: int = 64, seed: int = 0)
         write_refused(staging / REFUSED_FILE, [])
         encoder = Envelope(dim)
         export_encoder(encoder, staging / ENCODER_FILE)
-        _manifest(staging, n_clips, encoder, tuning, build_key).write(staging)
+        hours = round(n_clips * CLIP_S / 3600, 4)
+        catalogue = CatalogueFacts(n_clips=n_clips, n_windows=n_clips, n_refused=0, hours=hours)
+        scores = EncoderScores(name=encoder.name, hubness=0.0, n_queries=0)
+        evaluation = Evaluation(n_clips=0, encoder=scores, baselines={})
+        write_manifest(staging, build_key, facts_of(encoder), tuning, catalogue, evaluation)
         return publish(staging, model_dir)
 
 
@@ -144,43 +140,3 @@ def _random_rows(n_clips: int, seed: int) -> Iterator[Mapping[str, Cell]]:
             "genre": f"genre {genre:03d}",
             "year": year,
         }
-
-
-def _manifest(staging: Path, n_clips: int, encoder: Envelope, tuning: Tuning, build_key: str) -> Manifest:
-    return Manifest(
-        format_version=FORMAT_VERSION,
-        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        build_key=build_key,
-        made_with=MadeWith(
-            audiorec=audiorec.__version__,
-            torch=version("torch"),
-            annoy=version("annoy"),
-            python=platform.python_version(),
-        ),
-        encoder=EncoderFacts(
-            name=encoder.name,
-            dim=encoder.dim,
-            sample_rate_hz=SAMPLE_RATE_HZ,
-            clip_samples=CLIP_SAMPLES,
-            params=encoder.count_parameters(),
-            licence=encoder.licence,
-            origin=encoder.origin,
-            key=encoder.key(),
-            features_key=encoder.features_key(),
-            fitted_windows=0,
-        ),
-        index=IndexFacts(
-            kind=tuning.kind,
-            n_trees=tuning.n_trees,
-            search_k=tuning.search_k,
-            recall_at_10=tuning.recall_at_10,
-            us_per_query=tuning.us_per_query,
-        ),
-        catalogue=CatalogueFacts(
-            n_clips=n_clips, n_windows=n_clips, n_refused=0, hours=round(n_clips * CLIP_S / 3600, 4)
-        ),
-        evaluation=Evaluation(
-            n_clips=0, encoder=EncoderScores(name=encoder.name, hubness=0.0, n_queries=0), baselines={}
-        ),
-        files=describe_files(staging),
-    )

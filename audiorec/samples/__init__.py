@@ -8,7 +8,6 @@
 
 from pathlib import Path
 
-from audiorec.errors import BadSetting
 from audiorec.files import TEMPORARY_PREFIX, locked, replacing, writing_to_disk
 from audiorec.progress import Progress, silent
 from audiorec.samples.catalogue import clips
@@ -24,11 +23,8 @@ def render(out_dir: Path, *, progress: Progress | None = None) -> int:
     labels come last. Raises BadSetting when `out_dir` is a file, Busy while another process renders there, and
     NoSpace when it cannot be written.
     """
-    try:
-        with writing_to_disk("the sample clips"):
-            out_dir.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise BadSetting(f"got '{out_dir.name}' in or as a file, expected a folder: name another one") from None
+    with writing_to_disk("the sample clips"):
+        out_dir.mkdir(parents=True, exist_ok=True)
     with locked(out_dir / ".lock", "the folder of sample clips"):
         return _render(out_dir, progress or silent)
 
