@@ -16,6 +16,7 @@ def main() -> None:
     parser.add_argument("audio_dir", type=Path, help="clips, converted clips, or a model directory")
     parser.add_argument("experiment_dir", type=Path)
     parser.add_argument("--minutes", type=float)
+    parser.add_argument("--cpu-minutes", type=float)
     parser.add_argument("--epochs", type=float)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--threads", type=int)
@@ -25,7 +26,7 @@ def main() -> None:
         trained = run(
             arguments.audio_dir,
             arguments.experiment_dir / "run",
-            {"minutes": arguments.minutes, "epochs": arguments.epochs},
+            {"minutes": arguments.minutes, "cpu_minutes": arguments.cpu_minutes, "epochs": arguments.epochs},
             config_path=config_path if config_path.exists() and not arguments.resume else None,
             resume=arguments.resume,
             n_threads=arguments.threads,

@@ -86,7 +86,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
     assert resumed.figures == pytest.approx(unbroken.figures, rel=1e-5)
     for name in ("last.pt", "best.pt"):
         one, other = state_of(tmp_path / "unbroken" / name), state_of(tmp_path / "broken" / name)
-        for unlike in ("seconds", "figures"):
+        for unlike in ("seconds", "cpu_seconds", "figures"):
             del one[unlike], other[unlike]
         assert_same(one, other)
 
@@ -152,6 +152,16 @@ def test_minutes_end_a_run(wav_dir: Path, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     rates = [line["learning_rate"] for line in lines if "learning_rate" in line]
     assert rates == [] or max(rates) <= 1e-3
+
+
+def test_minutes_of_cpu_end_a_run_and_go_on_when_it_is_resumed(wav_dir: Path, tmp_path: Path) -> None:
+    asked = settings(cpu_minutes=0.03)
+    trained = train(wav_dir, tmp_path / "run", asked)
+    assert trained.n_steps > 1
+    last = state_of(tmp_path / "run/last.pt")
+    assert last["cpu_seconds"] >= 0.03 * 60
+    again = train(wav_dir, tmp_path / "run", asked, resume=True)  # its time is over
+    assert again.n_steps == trained.n_steps
 
 
 def test_the_log_says_what_was_asked_for(wav_dir: Path, tmp_path: Path) -> None:

@@ -223,8 +223,8 @@ def test_a_run_that_collapses_says_so(wav_dir: Path, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        pytest.param({}, "expected either minutes or epochs", id="no end"),
-        pytest.param({"minutes": 1, "epochs": 1}, "expected either minutes or epochs", id="two ends"),
+        pytest.param({}, "expected one of epochs, minutes, cpu_minutes", id="no end"),
+        pytest.param({"minutes": 1, "epochs": 1}, "expected one of epochs, minutes, cpu_minutes", id="two ends"),
         pytest.param({"minutes": -1}, "minutes = '-1'", id="negative"),
         pytest.param({"epochs": 1, "batch_size": 0}, "batch_size = '0'", id="nothing in a batch"),
         pytest.param({"epochs": 1, "crop_samples": 512}, "has .* top codes", id="a crop without a code"),
@@ -257,7 +257,7 @@ def test_a_config_that_cannot_be_used(text: str | None, tmp_path: Path) -> None:
 def test_the_command_line_says_it_in_one_line(wav_dir: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["train", "vqvae", str(wav_dir), "--out", str(tmp_path / "run")])
     assert done.exit_code == 2
-    assert "expected either minutes or epochs" in done.output
+    assert "expected one of epochs, minutes, cpu_minutes" in done.output
     arguments = ["train", "vqvae", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run"), "--epochs", "1"]
     done = CliRunner().invoke(app, arguments)
     assert (done.exit_code, done.output.count("\n")) == (3, 1)

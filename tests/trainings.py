@@ -24,7 +24,7 @@ TINY = VQVAEConfig(
 
 def settings(**fields: Any) -> TrainingSettings:
     said = {"epochs": 1, "batch_size": 4, "validate_steps": 4, "model": TINY, **fields}
-    if "minutes" in said:
+    if said.keys() & {"minutes", "cpu_minutes"}:
         del said["epochs"]
     return TrainingSettings.model_validate(said)
 

@@ -41,6 +41,7 @@ def _described(state: TrainingState) -> dict[str, Any]:
         "settings": state.settings.model_dump(),
         "step": state.step,
         "seconds": state.seconds,
+        "cpu_seconds": state.cpu_seconds,
         "figures": state.figures,
         "made_with": {"audiorec": audiorec.__version__, "torch": str(torch.__version__), "git": git_commit()},
         "model": state.model.state_dict(),
@@ -74,6 +75,7 @@ def restore(state: TrainingState, stored: dict[str, Any]) -> None:
         state.optimizer.load_state_dict(training["optimizer"])
         torch.set_rng_state(training["torch_rng"])
         state.step, state.seconds = int(stored["step"]), float(stored["seconds"])
+        state.cpu_seconds = float(stored["cpu_seconds"])
         state.best_loss, state.figures = float(training["best_loss"]), dict(stored["figures"])
         state.validated_step = int(training["validated_step"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

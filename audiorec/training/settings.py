@@ -12,15 +12,17 @@ from audiorec.encoders.vqvae.config import PRESETS, VQVAEConfig
 from audiorec.errors import BadSetting
 from audiorec.mel import HOP_SAMPLES, N_MELS
 
+ENDS = ("epochs", "minutes", "cpu_minutes")
 MIN_TOP_FRAMES = 4  # of a crop, where nothing was said
 
 
 class TrainingSettings(BaseModel):
-    """Ends after `epochs` or after `minutes`, one of them. Only runs by epochs can be repeated to the last digit."""
+    """Ends after `epochs`, `minutes` or `cpu_minutes`, one of them. Only runs by epochs can be repeated to the last digit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     minutes: float | None = Field(None, gt=0)  # of wall-clock time, validation included
+    cpu_minutes: float | None = Field(None, gt=0)  # of all threads of a process together: the same on a busy machine
     epochs: float | None = Field(None, gt=0)
     seed: int = Field(0, ge=0, lt=2**32)
     batch_size: int = Field(32, ge=1)  # in all processes together
@@ -36,8 +38,8 @@ class TrainingSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingSettings":
-        if (self.minutes is None) == (self.epochs is None):
-            raise ValueError("expected either minutes or epochs")
+        if sum(getattr(self, name) is not None for name in ENDS) != 1:
+            raise ValueError(f"expected one of {', '.join(ENDS)}")
         grid = self.model.top_grid((N_MELS, 1 + self.crop_samples // HOP_SAMPLES))
         if min(grid) < 1:
             raise ValueError(f"a crop of {self.crop_samples} samples has {grid[0]} x {grid[1]} top codes")
@@ -61,8 +63,8 @@ def make_settings(
             raise BadSetting(f"got preset '{preset}', expected one of {', '.join(sorted(PRESETS))}")
         fields["model"] = PRESETS[preset]
     said = {name: value for name, value in given.items() if value is not None}
-    if "minutes" in said or "epochs" in said:
-        fields = {name: value for name, value in fields.items() if name not in ("minutes", "epochs")}
+    if said.keys() & set(ENDS):
+        fields = {name: value for name, value in fields.items() if name not in ENDS}
     try:
         model = VQVAEConfig.model_validate(fields.get("model", {}))
         fields = {"crop_samples": _crop_samples(model), **fields, "model": model}

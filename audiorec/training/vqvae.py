@@ -12,11 +12,11 @@ import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from threading import current_thread, main_thread
-from time import perf_counter
+from time import perf_counter, process_time
 
 from audiorec.encoders.vqvae.weights import load_weights, read_checkpoint
 from audiorec.errors import BadSetting, TrainingFailed
@@ -28,6 +28,7 @@ from audiorec.training.logs import Logs
 from audiorec.training.processes import Process, joined
 from audiorec.training.schedule import one_cycle
 from audiorec.training.settings import TrainingSettings, to_toml
+from audiorec.training.state import TrainingState
 
 CONFIG_FILE = "config.toml"
 LOG_STEPS = 10
@@ -118,6 +119,7 @@ class _Run:
     validation_crops: Crops
     logs: Logs | None  # of the first process
     say: Say
+    clock: "_Clock" = field(init=False)  # from where the run begins or goes on
     saved_step: int = 0
     collapsed: tuple[str, ...] = ()
 
@@ -131,7 +133,7 @@ class _Run:
         """Step after step until the epochs or minutes are over."""
         learner, state, process = self.learner, self.learner.state, self.learner.process
         self.saved_step = state.step
-        began, said = perf_counter() - state.seconds, perf_counter()
+        self.clock, said = _Clock(state), perf_counter()
         with _asked_to_stop() as asked_to_stop, closing(ahead(self._batch, count(state.step))) as batches:
             for waveforms in batches:
                 fraction = process.of_first(self.fraction)
@@ -140,7 +142,7 @@ class _Run:
                 learning_rate = learner.settings.learning_rate * one_cycle(fraction)
                 with self._naming_the_last_checkpoint():
                     losses = learner.step(waveforms, learning_rate)
-                state.seconds = perf_counter() - began
+                self.clock.tell()
                 if self.logs is not None and state.step % LOG_STEPS == 0:
                     self.logs.figures(state.step, {"learning_rate": learning_rate, **_named("train", losses)})
                 if perf_counter() - said > STATUS_S:
@@ -148,7 +150,6 @@ class _Run:
                     said = perf_counter()
                 if state.step % learner.settings.validate_steps == 0:
                     self.validate()
-                    state.seconds = perf_counter() - began
                 if process.any_of_us(asked_to_stop()):
                     self._save()
                     raise KeyboardInterrupt
@@ -175,6 +176,8 @@ class _Run:
         settings, state = self.learner.settings, self.learner.state
         if settings.minutes is not None:
             return min(1.0, state.seconds / (60 * settings.minutes))
+        if settings.cpu_minutes is not None:
+            return min(1.0, state.cpu_seconds / (60 * settings.cpu_minutes))
         assert settings.epochs is not None
         return min(1.0, state.step / math.ceil(settings.epochs * len(self.crops) / settings.batch_size))
 
@@ -193,9 +196,11 @@ class _Run:
                 state.best_loss = state.figures["loss"]
                 save_best(self.out_dir / BEST_FILE, state)
             self._save()
+        self.clock.tell()
         learner.process.wait()
 
     def _save(self) -> None:
+        self.clock.tell()
         if self.logs is not None:
             save_last(self.out_dir / LAST_FILE, self.learner.state)
         self.saved_step = self.learner.state.step
@@ -227,6 +232,19 @@ class _Run:
         state = self.learner.state
         has_board = self.logs is not None and self.logs.has_board
         return Trained(self.out_dir / BEST_FILE, state.step, state.seconds, state.figures, self.collapsed, has_board)
+
+
+class _Clock:
+    """Tells a state how long it has taken, what it took before it was resumed included."""
+
+    def __init__(self, state: TrainingState) -> None:
+        self._state = state
+        self._began = perf_counter() - state.seconds
+        self._began_cpu = process_time() - state.cpu_seconds
+
+    def tell(self) -> None:
+        self._state.seconds = perf_counter() - self._began
+        self._state.cpu_seconds = process_time() - self._began_cpu
 
 
 def _named(part: str, figures: dict[str, float]) -> dict[str, float]:

@@ -138,9 +138,13 @@ def flat(x: Tensor) -> Tensor:
     return x.permute(1, 0, 3, 4, 2).reshape(x.shape[1], -1, x.shape[2])
 
 
-def nearest(vectors: Tensor, book: Tensor) -> Tensor:
-    """(G, M, d) and (G, K, d), unit norm -> (G, M) int64: the nearest word on a sphere has the largest product."""
-    return torch.bmm(vectors, book.transpose(1, 2)).argmax(dim=2)
+def nearest(vectors: Tensor, book: Tensor, block_rows: int = 2048) -> Tensor:
+    """(G, M, d) and (G, K, d), unit norm -> (G, M) int64: the nearest word on a sphere has the largest product.
+
+    Block by block: the products of a whole batch do not stay in a processor's cache, which takes twice the time.
+    """
+    words = book.transpose(1, 2)
+    return torch.cat([torch.bmm(block, words).max(dim=2)[1] for block in vectors.split(block_rows, dim=1)], dim=1)
 
 
 def _from_first_process(x: Tensor) -> None:
