@@ -85,6 +85,10 @@ class FeatureStore:
         """Which windows of a clip sound: (n_windows,) bool."""
         return np.array([digit == "1" for digit in self._spans[sha256][1]], np.bool_)
 
+    def n_heard(self, sha256: str) -> int:
+        """How many windows of a clip sound."""
+        return self._spans[sha256][1].count("1")
+
     def of(self, sha256s: Iterable[str]) -> Array:
         """The features of these clips' sounding windows, one clip after another: (n, n_features) float32."""
         spans = [self._spans[sha256] for sha256 in sha256s]

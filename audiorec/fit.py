@@ -1,7 +1,7 @@
 """An encoder made ready for a catalogue: its features computed once a clip, its last step fitted on them, exported."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +14,16 @@ from audiorec.audio import CLIP_SAMPLES, SAMPLE_RATE_HZ
 from audiorec.encoders import make_encoder
 from audiorec.encoders.base import Encoder
 from audiorec.export import export_encoder
-from audiorec.features import Array, FeatureStore, add_features
+from audiorec.features import Array, FeatureStore, add_features, vectors_of
 from audiorec.files import replacing, sha256_of, writing_to_disk
-from audiorec.manifest import EncoderFacts
+from audiorec.last_step import choose_last_step
+from audiorec.manifest import EncoderFacts, LastStep
 from audiorec.progress import Progress, silent
 from audiorec.wav import read_wav
 
 ENCODER_FILE = "encoder.pt"
 FACTS_FILE = "encoder.json"
-MAX_FIT_WINDOWS = 200_000  # statistics do not get better by more
+MAX_FIT_WINDOWS = 50_000  # statistics do not get better by more
 REFIT_GROWTH = 2.0  # a catalogue that has grown or shrunk by more than this is fitted again
 
 
@@ -85,40 +86,78 @@ def fit_encoder(
     encoder_dir: Path,
     checkpoint_path: Path | None = None,
     kept: FittedEncoder | None = None,
+    clips: Sequence[Mapping[str, str]] | None = None,
     progress: Progress = silent,
 ) -> FittedEncoder:
     """Fits an encoder on a catalogue and exports it to `encoder_dir`; returns `kept` instead while that still fits.
 
     It is kept until the catalogue has more than doubled or halved, so that embeddings stay comparable from release to
-    release. checkpoint_path: of an encoder that learnt. Raises BadSetting for an unknown name, BadCheckpoint, NoSpace.
+    release. One that comes fitted is fitted anew only where that helps: clips, rows of `metadata.tsv`, are what it is
+    measured by. checkpoint_path: of an encoder that learnt. Raises BadSetting for an unknown name, BadCheckpoint,
+    NoSpace.
     """
     encoder = EagerEncoder(make_encoder(name, checkpoint_path))
     with features_of_catalogue(encoder, sha256s, wav_dir, features_dir, progress) as store:
-        features = store.of(sha256s)
-    if kept is not None and _still_fits(kept.facts, encoder.encoder, len(features)):
-        return kept
-    encoder.fit(features)
-    checkpoint = sha256_of(checkpoint_path) if checkpoint_path is not None else None
-    return _export(encoder.encoder, encoder_dir, checkpoint=checkpoint, n_windows=len(features))
+        n_windows = sum(store.n_heard(sha256) for sha256 in sha256s)
+        if kept is not None and _still_fits(kept.facts, encoder.encoder, n_windows):
+            return kept
+        last_step = _fit(encoder, store, sha256s, clips or [{}] * len(sha256s), n_windows)
+    facts = facts_of(
+        encoder.encoder,
+        checkpoint=sha256_of(checkpoint_path) if checkpoint_path is not None else None,
+        n_windows=n_windows if last_step is None or last_step.is_fitted else 0,
+        last_step=last_step,
+    )
+    return _export(encoder.encoder, encoder_dir, facts)
+
+
+def _fit(
+    encoder: EagerEncoder,
+    store: FeatureStore,
+    sha256s: Sequence[str],
+    clips: Sequence[Mapping[str, str]],
+    n_windows: int,
+) -> LastStep | None:
+    def fit() -> None:
+        encoder.fit(store.of(_sample(sha256s, MAX_FIT_WINDOWS / n_windows)))
+
+    def embeddings(rows: Sequence[int]) -> Array:
+        of_rows = [sha256s[row] for row in rows]
+        return np.stack([vector for vector, _ in vectors_of(encoder.post, store, of_rows, encoder.dim)])
+
+    if encoder.encoder.comes_fitted:
+        return choose_last_step(encoder.encoder, fit, embeddings, clips, n_windows)
+    fit()
+    return None
+
+
+def _sample(sha256s: Sequence[str], share: float) -> Sequence[str]:
+    """As large a share of the clips: all features of a large catalogue need not fit into memory."""
+    if share >= 1:
+        return sha256s
+    n = max(1, round(share * len(sha256s)))
+    return [sha256s[row] for row in np.sort(np.random.default_rng(0).choice(len(sha256s), n, replace=False))]
 
 
 def _still_fits(facts: EncoderFacts, encoder: Encoder, n_windows: int) -> bool:
-    growth = max(n_windows, facts.fitted_windows) / max(1, min(n_windows, facts.fitted_windows))
+    before = facts.last_step.n_windows if facts.last_step else facts.fitted_windows
+    growth = max(n_windows, before) / max(1, min(n_windows, before))
     return facts.features_key == encoder.features_key() and (not encoder.fitted or growth <= REFIT_GROWTH)
 
 
-def _export(encoder: Encoder, encoder_dir: Path, *, checkpoint: str | None, n_windows: int) -> FittedEncoder:
+def _export(encoder: Encoder, encoder_dir: Path, facts: EncoderFacts) -> FittedEncoder:
     with writing_to_disk("the encoder"):
         encoder_dir.mkdir(parents=True, exist_ok=True)
     path = encoder_dir / ENCODER_FILE
     export_encoder(encoder, path)
-    facts = facts_of(encoder, checkpoint=checkpoint, n_windows=n_windows)
     with replacing(encoder_dir / FACTS_FILE) as file:
         file.write(json.dumps({"sha256": sha256_of(path), "facts": facts.model_dump()}).encode())
     return FittedEncoder(path, facts)
 
 
-def facts_of(encoder: Encoder, *, checkpoint: str | None = None, n_windows: int = 0) -> EncoderFacts:
+def facts_of(
+    encoder: Encoder, *, checkpoint: str | None = None, n_windows: int = 0, last_step: LastStep | None = None
+) -> EncoderFacts:
     """What the manifest says of an encoder. checkpoint: its SHA-256. n_windows: that the last step was fitted on."""
     return EncoderFacts(
         name=encoder.name,
@@ -132,6 +171,7 @@ def facts_of(encoder: Encoder, *, checkpoint: str | None = None, n_windows: int 
         key=encoder.key(),
         features_key=encoder.features_key(),
         fitted_windows=n_windows,
+        last_step=last_step,
     )
 
 

@@ -18,11 +18,22 @@ class LogMel(nn.Module):
     def __init__(self, n_mels: int = N_MELS, n_fft: int = N_FFT, hop_samples: int = HOP_SAMPLES) -> None:
         super().__init__()
         self.log_floor = LOG_FLOOR
+        self.n_fft = n_fft
+        self.hop_samples = hop_samples
         self.mel = torchaudio.transforms.MelSpectrogram(
             SAMPLE_RATE_HZ, n_fft=n_fft, hop_length=hop_samples, n_mels=n_mels
         )
 
     def forward(self, waveform: Tensor) -> Tensor:
         """waveform: (N, 1, T) float32 in [-1, 1]. Returns (N, n_mels, 1 + T // hop_samples) float32."""
-        log_mel: Tensor = torch.log(self.mel(waveform.squeeze(1)) + self.log_floor)
+        log_mel: Tensor = torch.log(self.mel.mel_scale(self.power(waveform.squeeze(1))) + self.log_floor)
         return log_mel
+
+    def power(self, waveform: Tensor) -> Tensor:
+        """(N, T) -> (N, n_fft // 2 + 1, n_frames): what `self.mel.spectrogram` computes, but without square roots that
+        are squared again, which are half of its time.
+        """
+        spectrum = torch.stft(
+            waveform, self.n_fft, self.hop_samples, window=self.mel.spectrogram.window, return_complex=True
+        )
+        return spectrum.real.square() + spectrum.imag.square()

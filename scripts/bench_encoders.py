@@ -1,4 +1,4 @@
-"""Windows a second of every encoder, eager and as TorchScript, one at a time and sixteen together, on one thread.
+"""Windows a second of every encoder, eager and as TorchScript, one, four and sixteen at a time, on one thread.
 
 The VQ-VAEs have random weights: their speed does not depend on them.
 """
@@ -21,11 +21,11 @@ from audiorec.export import LoadedEncoder, export_encoder
 from audiorec.fit import EagerEncoder
 from audiorec.report import table
 
-BATCHES = (1, 16)
+BATCHES = (1, 4, 16)
 
 
 def encoders() -> Iterator[tuple[str, Encoder]]:
-    for name in sorted(ENCODERS):
+    for name in ("base", *sorted(ENCODERS)):
         yield name, make_encoder(name)
     for preset, config in PRESETS.items():
         model = VQVAE(config)
@@ -61,7 +61,8 @@ def main() -> None:
             ways = (lambda windows, eager=eager: eager.post(eager.features(windows)), scripted.encode)
             rates = [windows_per_s(way, n, arguments.seconds) for way in ways for n in BATCHES]
             size = f"{encoder.count_parameters() / 1e6:.2f} M"
-            rows.append([name, size, encoder.dim, *(f"{rate:.0f}" for rate in rates), f"{1000 / rates[2]:.1f}"])
+            scripted_ms = 1000 / rates[len(BATCHES)]
+            rows.append([name, size, encoder.dim, *(f"{rate:.0f}" for rate in rates), f"{scripted_ms:.1f}"])
     header = ["encoder", "weights", "dim", *(f"{way} x{n}" for way in ("eager", "script") for n in BATCHES), "ms"]
     print(f"windows of {CLIP_S} s a second, {arguments.threads} thread(s), torch {torch.__version__}\n")
     print(table(header, rows))

@@ -1,8 +1,9 @@
 """How well encoders find clips of the same label, each folder of clips a catalogue of its own: P@5 and mAP.
 
-    scripts/compare_encoders.py WORK_DIR AUDIO_DIR ... [--checkpoint NAME=FILE ...]
+    scripts/compare_encoders.py WORK_DIR AUDIO_DIR ... [--checkpoint NAME=FILE ...] [--base NAME=FILE ...]
 
-The baselines always; for every checkpoint the three encoders that learn. WORK_DIR keeps what was converted and
+The baselines and `base` always; for every checkpoint of a VQ-VAE the three encoders that learn, for every one of a
+contrastive training `base` with its weights. Each fitted on each catalogue. WORK_DIR keeps what was converted and
 computed; clips of a query's own group or artist do not count, as everywhere.
 """
 
@@ -23,13 +24,14 @@ from audiorec.fit import EagerEncoder, features_of_catalogue
 from audiorec.report import table
 
 
-def encoders(checkpoints: list[str]) -> Iterator[tuple[str, Encoder]]:
-    for name in BASELINES:
+def encoders(checkpoints: list[str], bases: list[str]) -> Iterator[tuple[str, Encoder]]:
+    for name in (*BASELINES, "base"):
         yield name, make_encoder(name)
-    for checkpoint in checkpoints:
-        title, _, path = checkpoint.rpartition("=")
-        for name in LEARNED_ENCODERS:
-            yield f"{name} {title or Path(path).parent.name}", make_encoder(name, Path(path))
+    for names, given in ((LEARNED_ENCODERS, checkpoints), (["base"], bases)):
+        for checkpoint in given:
+            title, _, path = checkpoint.rpartition("=")
+            for name in names:
+                yield f"{name} {title or Path(path).parent.name}", make_encoder(name, Path(path))
 
 
 def score(encoder: EagerEncoder, conversion: Conversion, wav_dir: Path, features_dir: Path) -> tuple[float, float]:
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("work_dir", type=Path)
     parser.add_argument("audio_dirs", type=Path, nargs="+")
     parser.add_argument("--checkpoint", action="append", default=[], metavar="NAME=FILE", help="may be repeated")
+    parser.add_argument("--base", action="append", default=[], metavar="NAME=FILE", help="may be repeated")
     arguments = parser.parse_args()
     with reported():
         wav_dirs = [arguments.work_dir / audio_dir.name / "wav" for audio_dir in arguments.audio_dirs]
@@ -55,7 +58,7 @@ def main() -> None:
             for audio_dir, wav_dir in zip(arguments.audio_dirs, wav_dirs, strict=True)
         ]
         rows = []
-        for title, encoder in encoders(arguments.checkpoint):
+        for title, encoder in encoders(arguments.checkpoint, arguments.base):
             eager = EagerEncoder(encoder)
             found = [
                 score(eager, conversion, wav_dir, wav_dir.parent / "features")

@@ -11,7 +11,7 @@ from audiorec.encoders import DEFAULT_ENCODER, ENCODERS
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model_dir", type=Path)
-    parser.add_argument("--encoder", default=DEFAULT_ENCODER, choices=sorted(ENCODERS))
+    parser.add_argument("--encoder", default=DEFAULT_ENCODER, choices=["base", *sorted(ENCODERS)])
     parser.add_argument("--refit", action="store_true", help="fit the last step anew")
     arguments = parser.parse_args()
     with reported():

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from audiorec.audio import CLIP_SAMPLES, Pcm, Waveform
+from audiorec.embed import BATCH_WINDOWS
 from audiorec.features import FeatureStore, add_features, vectors_of
 
 N_FEATURES = 3
@@ -137,6 +138,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 import numpy as np
+from audiorec.embed import BATCH_WINDOWS
 from audiorec.features import FeatureStore
 with FeatureStore(Path(sys.argv[1]), 3) as store:
     for name in "abc":
@@ -184,7 +186,7 @@ def test_features_of_clips_go_to_each_clip_s_own_place(tmp_path: Path) -> None:
             expected = [3_000 * int(digit) / 32_767 for digit in digits if digit != "0"]
             np.testing.assert_allclose(store.of([name])[:, 0], expected, rtol=1e-6, err_msg=name)
             assert store.heard(name).tolist() == heard_in(digits)
-    assert (max(batches), sum(batches)) == (16, 1 + 2 + 37 + 1)
+    assert (max(batches), sum(batches)) == (BATCH_WINDOWS, 1 + 2 + 37 + 1)
 
 
 def test_vectors_of_clips(tmp_path: Path) -> None:

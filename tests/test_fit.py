@@ -161,3 +161,38 @@ def test_a_large_catalogue_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     eager.fit(np.zeros((1_000, 80), np.float32))
     eager.fit(np.zeros((5_000, 80), np.float32))
     assert seen == [1_000, 1_000]
+
+
+def test_of_a_large_catalogue_not_all_features_are_read(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audiorec.fit.MAX_FIT_WINDOWS", 3)
+    seen: list[int] = []
+    unchanged = EagerEncoder.fit
+
+    def fit_and_tell(self: EagerEncoder, features: np.ndarray) -> None:  # type: ignore[type-arg]
+        seen.append(len(features))
+        unchanged(self, features)
+
+    monkeypatch.setattr(EagerEncoder, "fit", fit_and_tell)
+    assert fit(9).facts.fitted_windows == 9
+    assert seen == [3]
+
+
+def test_one_that_comes_fitted_is_fitted_where_that_helps(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = make_encoder("base").key()
+    few = fit(4, name="base")
+    assert few.facts.key == shipped
+    assert few.facts.fitted_windows == 0
+    assert few.facts.last_step is not None
+    monkeypatch.setattr("audiorec.last_step.MIN_WINDOWS", 4)
+    monkeypatch.setattr("audiorec.last_step._is_better", lambda after, before: True)
+    assert fit(8, few, name="base") is few, "twice as many clips are not more than twice"
+    fitted = fit(9, few, name="base").facts
+    assert fitted.key != shipped
+    assert fitted.features_key == few.facts.features_key
+    assert fitted.fitted_windows == 9
+    assert fitted.last_step is not None
+    assert fitted.last_step.is_fitted
+    monkeypatch.setattr("audiorec.last_step._is_better", lambda after, before: False)
+    again = fit(9, name="base").facts
+    assert again.key == shipped
+    assert again.fitted_windows == 0

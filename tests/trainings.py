@@ -12,14 +12,17 @@ from sounds import bursts, noise, tone
 
 from audiorec.audio import SAMPLE_RATE_HZ, to_clip
 from audiorec.convert import CLIPS_FILE, REFUSED_FILE, write_refused, write_rows
+from audiorec.encoders.convnet import ConvNetConfig
 from audiorec.encoders.vqvae.config import VQVAEConfig
 from audiorec.metadata import CORE_COLUMNS
+from audiorec.training.contrast.settings import ContrastSettings
 from audiorec.training.settings import TrainingSettings
 from audiorec.wav import wav_path
 
 TINY = VQVAEConfig(
     channels=8, block_channels=4, code_dim=8, n_top_codes=8, n_top_books=2, n_bottom_codes=16, n_bottom_books=1
 )
+TINY_CONV = ConvNetConfig(widths=(2, 4, 4, 8), n_blocks=(0, 0, 1, 0), dim=8)
 
 
 def settings(**fields: Any) -> TrainingSettings:
@@ -29,7 +32,15 @@ def settings(**fields: Any) -> TrainingSettings:
     return TrainingSettings.model_validate(said)
 
 
-def make_wavs(wav_dir: Path, n_clips: int = 12, *, group_size: int = 1) -> Path:
+def contrast_settings(**fields: Any) -> ContrastSettings:
+    said = {"epochs": 4, "batch_size": 8, "crop_samples": 2**13, "validate_steps": 3, "validation_share": 0.3}
+    said |= {"model": TINY_CONV, **fields}
+    if said.keys() & {"minutes", "cpu_minutes"}:
+        del said["epochs"]
+    return ContrastSettings.model_validate(said)
+
+
+def make_wavs(wav_dir: Path, n_clips: int = 12, *, group_size: int = 1, labelled: bool = False) -> Path:
     """Tones, noises and bursts of 0.3 to 12 s as `convert` leaves them; group_size clips share a group."""
     rows = []
     for i in range(n_clips):
@@ -44,7 +55,9 @@ def make_wavs(wav_dir: Path, n_clips: int = 12, *, group_size: int = 1) -> Path:
             wav.writeframes(pcm.tobytes())
         duration_s = f"{len(pcm) / SAMPLE_RATE_HZ:.4f}"
         group = f"group {i // group_size}"
-        rows.append({"clip_id": f"{i:02d}.wav", "sha256": sha256, "duration_s": duration_s, "group": group})
+        label = ("tone", "noise", "burst")[i % 3] if labelled else ""
+        row = {"clip_id": f"{i:02d}.wav", "sha256": sha256, "duration_s": duration_s, "group": group, "label": label}
+        rows.append(row)
     write_rows(wav_dir / CLIPS_FILE, [*CORE_COLUMNS, "group"], rows)
     write_refused(wav_dir / REFUSED_FILE, [])
     return wav_dir

@@ -17,9 +17,10 @@ class Encoder(nn.Module):
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    licence: ClassVar[str] = "Apache-2.0"
-    origin: ClassVar[str] = "audiorec"
+    licence: str = "Apache-2.0"
+    origin: str = "audiorec"
     fitted: ClassVar[tuple[str, ...]] = ()  # prefixes of the weights and buffers that `fit` changes
+    comes_fitted: ClassVar[bool] = False  # whether it is of use before it is fitted on a catalogue
     dim: int
 
     def pre(self, waveform: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ class Whiten(nn.Module):
     mean: Tensor
     projection: Tensor
 
-    def __init__(self, n_features: int, dim: int) -> None:
+    def __init__(self, n_features: int, dim: int, *, shrinkage: float = SHRINKAGE) -> None:
         super().__init__()
+        self.shrinkage = shrinkage
         generator = torch.Generator().manual_seed(0)
         any_directions, _ = torch.linalg.qr(torch.randn(n_features, dim, generator=generator))
         self.register_buffer("mean", torch.zeros(n_features))
@@ -22,17 +23,17 @@ class Whiten(nn.Module):
 
     def fit(self, features: Tensor) -> None:
         """features: (M, n_features). Where they never vary, nothing is changed: there is nothing to tell apart."""
-        features = features.double()
-        mean = features.mean(dim=0)
-        _, deviations, directions = torch.linalg.svd(features - mean, full_matrices=False)
-        variances = deviations.square() / len(features)
+        mean = features.double().mean(dim=0)
+        centred = features.double() - mean
+        variances, directions = torch.linalg.eigh(centred.T @ centred / len(features))  # the smallest first
+        variances, directions = variances.flip(0).clamp(min=0), directions.flip(1)
         if float(variances.sum()) < 1e-12:
             return
-        n_kept = min(len(variances), self.projection.shape[1])
-        scale = (variances[:n_kept] + SHRINKAGE * variances[:n_kept].mean()).rsqrt()
+        n_kept = min(len(variances), len(features), self.projection.shape[1])
+        scale = (variances[:n_kept] + self.shrinkage * variances[:n_kept].mean()).rsqrt()
         self.mean.copy_(mean)
         self.projection.zero_()
-        self.projection[:, :n_kept] = (directions[:n_kept] * scale[:, None]).T.float()
+        self.projection[:, :n_kept] = (directions[:, :n_kept] * scale).float()
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, n_features) -> (N, dim), unit norm."""

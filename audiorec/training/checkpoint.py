@@ -8,7 +8,7 @@ import torch
 
 import audiorec
 from audiorec.commit import git_commit
-from audiorec.encoders.vqvae.weights import CHECKPOINT_FORMAT, CHECKPOINT_VERSION, load_weights
+from audiorec.encoders.checkpoint import CHECKPOINT_VERSION, reason_of
 from audiorec.errors import BadCheckpoint
 from audiorec.files import replacing
 from audiorec.training.state import TrainingState
@@ -35,9 +35,9 @@ def save_best(path: Path, state: TrainingState) -> None:
 
 def _described(state: TrainingState) -> dict[str, Any]:
     return {
-        "format": CHECKPOINT_FORMAT,
+        "format": state.kind,
         "version": CHECKPOINT_VERSION,
-        "config": state.model.config.model_dump(),
+        "config": state.config.model_dump(),
         "settings": state.settings.model_dump(),
         "step": state.step,
         "seconds": state.seconds,
@@ -69,8 +69,11 @@ def restore(state: TrainingState, stored: dict[str, Any]) -> None:
             f"got a run to resume with {', '.join(differing)}, expected the settings it began with: "
             "leave them out, or start another run from its weights by --from"
         )
-    load_weights(state.model, stored)
     training = stored["training"]
+    try:
+        state.model.load_state_dict(stored["model"])
+    except (KeyError, RuntimeError) as error:
+        raise BadCheckpoint(f"got a checkpoint whose weights are not of its config ({reason_of(error)})") from None
     try:
         state.optimizer.load_state_dict(training["optimizer"])
         torch.set_rng_state(training["torch_rng"])

@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from audiorec.encoders.vqvae.model import VQVAE, Loss
 from audiorec.encoders.vqvae.quantiser import Quantised
+from audiorec.encoders.vqvae.weights import CHECKPOINT_KIND
 from audiorec.errors import TrainingFailed
 from audiorec.mel import LogMel
 from audiorec.training.codes import Usage
@@ -50,9 +51,9 @@ class Learner:
         self.settings = settings
         self.device = process.device
         torch.manual_seed(settings.seed)
-        model = VQVAE(settings.model).to(self.device)
+        self.model = model = VQVAE(settings.model).to(self.device)
         optimizer = torch.optim.AdamW(model.parameters(), weight_decay=settings.weight_decay, betas=BETAS)
-        self.state = TrainingState(settings, model, optimizer)
+        self.state = TrainingState(CHECKPOINT_KIND, settings, settings.model, model, optimizer)
         self._log_mel = LogMel().to(self.device)
         self._network: torch.nn.Module = model
         if process.n_processes > 1:  # code books are kept equal by the quantiser itself
@@ -62,7 +63,7 @@ class Learner:
     @torch.no_grad()
     def start_books(self, crops: Crops) -> None:
         """Fits the scale of the spectrograms, and sets each book to centres of what the new network makes of them."""
-        model, n_crops = self.state.model, min(START_CROPS, len(crops))
+        model, n_crops = self.model, min(START_CROPS, len(crops))
         numbers = [range(i, min(i + START_BATCH, n_crops)) for i in range(0, n_crops, START_BATCH)]
         batches = [self._spectrograms(crops.numbered(part)) for part in numbers]
         model.top.scale.fit(torch.cat(batches))
@@ -96,7 +97,7 @@ class Learner:
         )
 
     def _step(self, waveforms: Array, learning_rate: float) -> dict[str, float]:
-        model, optimizer = self.state.model, self.state.optimizer
+        model, optimizer = self.model, self.state.optimizer
         model.train()
         total, losses, top, bottom = self._losses(waveforms)
         self._check_finite("a loss", losses["loss"])
@@ -139,7 +140,7 @@ class Learner:
     @torch.no_grad()
     def validate(self, crops: Crops) -> Validation:
         """Losses on the same crops every time, and how much of each book they use. Raises TrainingFailed, as `step`."""
-        model = self.state.model.eval()
+        model = self.model.eval()
         n_crops, batch_size = min(len(crops), MAX_VALIDATION_CROPS), max(1, self.settings.batch_size)
         usage = [Usage(self.settings.model.n_top_codes), Usage(self.settings.model.n_bottom_codes)]
         sums: Counter[str] = Counter()

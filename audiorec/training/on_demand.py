@@ -1,43 +1,60 @@
-"""The checkpoint that a build of a learned encoder uses: one that is given, one that is kept, or one trained now."""
+"""The checkpoint that a build uses: one that is given, one that is kept, one trained now, or none."""
 
 from pathlib import Path
 
-from audiorec.encoders import LEARNED_ENCODERS, check_name, make_encoder
+from audiorec.encoders import LEARNED_ENCODERS, check_name, make_encoder, takes_checkpoint
+from audiorec.encoders.pretrained import Base
 from audiorec.errors import BadSetting
 from audiorec.files import replacing
 from audiorec.training.checkpoint import LAST_FILE
+from audiorec.training.loop import Say
 from audiorec.training.run import settings_of
 from audiorec.training.settings import TrainingSettings, make_settings
-from audiorec.training.vqvae import Say, train
+from audiorec.training.vqvae import train
 from audiorec.workplace import Workplace
 
 DEFAULT_TRAIN_MINUTES = 30.0
+SHIPPED = Path(Base.name)  # as a checkpoint of `base`: its own weights again
 
 
 def check_encoder(encoder: str, checkpoint_path: Path | None) -> None:
     """What can be known before an hour of converting. Raises BadSetting, BadCheckpoint."""
     check_name(encoder)
-    if checkpoint_path is None:
+    if checkpoint_path is None or _is_shipped(encoder, checkpoint_path):
         return
-    if encoder not in LEARNED_ENCODERS:
+    if not takes_checkpoint(encoder):
         raise BadSetting(f"got a checkpoint for {encoder}, which learns nothing, expected none: leave it out")
     make_encoder(encoder, checkpoint_path)
 
 
 def provide_checkpoint(work: Workplace, encoder: str, given: Path | None, minutes: float, say: Say) -> None:
-    """Sees to `work.checkpoint_path` for an encoder that needs one; trains it for `minutes` where there is none."""
-    if encoder not in LEARNED_ENCODERS:
-        return
-    if given is not None:
-        _keep(given, work)
-    elif not work.checkpoint_path.exists():
+    """Keeps a checkpoint that is given, for this build and the next; trains one for an encoder that needs it and has
+    none, for `minutes`.
+    """
+    kept = work.base_path if encoder == Base.name else work.checkpoint_path
+    if given is not None and _is_shipped(encoder, given):
+        kept.unlink(missing_ok=True)
+    elif given is not None:
+        _keep(given, kept)
+    elif encoder in LEARNED_ENCODERS and not kept.exists():
         settings, resume = _settings(work.training_dir / LAST_FILE, minutes)
         with work.timed("train"):
-            _keep(train(work.wav_dir, work.training_dir, settings, resume=resume, say=say).best_path, work)
+            _keep(train(work.wav_dir, work.training_dir, settings, resume=resume, say=say).best_path, kept)
 
 
-def _keep(path: Path, work: Workplace) -> None:
-    with replacing(work.checkpoint_path, durable=True) as file:
+def kept_checkpoint(work: Workplace, encoder: str) -> Path | None:
+    """What `provide_checkpoint` saw to; None for an encoder that uses none."""
+    if encoder == Base.name:
+        return work.base_path if work.base_path.exists() else None
+    return work.checkpoint_path if encoder in LEARNED_ENCODERS else None
+
+
+def _is_shipped(encoder: str, checkpoint_path: Path) -> bool:
+    return encoder == Base.name and checkpoint_path == SHIPPED
+
+
+def _keep(path: Path, kept: Path) -> None:
+    with replacing(kept, durable=True) as file:
         file.write(path.read_bytes())
 
 

@@ -12,8 +12,9 @@ from audiorec.encoders.vqvae.weights import config_of, read_checkpoint
 from audiorec.errors import BadCheckpoint, BadSetting
 from audiorec.progress import Progress, silent
 from audiorec.training.checkpoint import LAST_FILE
+from audiorec.training.loop import Say, unsaid
 from audiorec.training.settings import TrainingSettings, make_settings
-from audiorec.training.vqvae import Say, Trained, train, unsaid
+from audiorec.training.vqvae import Trained, train
 from audiorec.workplace import Workplace
 
 

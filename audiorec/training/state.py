@@ -4,18 +4,23 @@ import math
 from dataclasses import dataclass, field
 
 import torch
+from pydantic import BaseModel
 
-from audiorec.encoders.vqvae.model import VQVAE
-from audiorec.training.settings import TrainingSettings
+from audiorec.training.run_settings import RunSettings
 
 
 @dataclass
 class TrainingState:
-    """step: how many are done. seconds, cpu_seconds: how long they and their validations took, by the
-    clock and on all cores. figures: of the last validation."""
+    """kind: of the checkpoint. config: of the model, all that is needed to make it again.
 
-    settings: TrainingSettings
-    model: VQVAE
+    step: how many are done. seconds, cpu_seconds: how long they and their validations took, by the
+    clock and on all cores. figures: of the last validation.
+    """
+
+    kind: str
+    settings: RunSettings
+    config: BaseModel
+    model: torch.nn.Module
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0

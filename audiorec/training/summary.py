@@ -1,6 +1,11 @@
 """What a person reads when a training has ended."""
 
+from typing import TYPE_CHECKING
+
 from audiorec.training.vqvae import Trained
+
+if TYPE_CHECKING:
+    from audiorec.training.contrast.adapt import Adapted
 
 
 def training_summary(trained: Trained) -> str:
@@ -15,4 +20,22 @@ def training_summary(trained: Trained) -> str:
     if not trained.has_board:
         lines.append("no TensorBoard is installed, so there are no pictures and sounds: pip install tensorboard")
     lines.append(f"next: audiorec build AUDIO_DIR MODEL_DIR --encoder BagBottomVQVAE --checkpoint {trained.best_path}")
+    return "\n".join(lines)
+
+
+def adapted_summary(adapted: "Adapted") -> str:
+    """What it changed, and what to do with it, which may be nothing."""
+    ended, before, after = adapted.ended, adapted.before, adapted.after
+    lines = [f"{ended.n_steps} steps in {ended.seconds / 60:.1f} minutes"]
+    for name, one, other in (
+        ("P@5", before.p5, after.p5),
+        ("mAP", before.map, after.map),
+        ("a clip by its disturbed copy, MRR", before.mrr, after.mrr),
+        ("hubness", before.hubness, after.hubness),
+    ):
+        if one is not None and other is not None:
+            lines.append(f"{name}: {one:.3f} before, {other:.3f} after")
+    lines.append(adapted.verdict)
+    if adapted.path is not None:
+        lines.append(f"next: audiorec build AUDIO_DIR MODEL_DIR --checkpoint {adapted.path}")
     return "\n".join(lines)

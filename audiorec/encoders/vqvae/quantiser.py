@@ -144,7 +144,8 @@ def nearest(vectors: Tensor, book: Tensor, block_rows: int = 2048) -> Tensor:
     Block by block: the products of a whole batch do not stay in a processor's cache, which takes twice the time.
     """
     words = book.transpose(1, 2)
-    return torch.cat([torch.bmm(block, words).max(dim=2)[1] for block in vectors.split(block_rows, dim=1)], dim=1)
+    blocks = torch.split(vectors, block_rows, dim=1)
+    return torch.cat([torch.bmm(block, words).max(dim=2)[1] for block in blocks], dim=1)
 
 
 def _from_first_process(x: Tensor) -> None:

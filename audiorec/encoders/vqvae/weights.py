@@ -1,41 +1,22 @@
 """A VQ-VAE from a checkpoint: what encoders and training both read."""
 
-import io
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 
+from audiorec.encoders import checkpoint
+from audiorec.encoders.checkpoint import reason_of
 from audiorec.encoders.vqvae.config import VQVAEConfig
 from audiorec.encoders.vqvae.model import VQVAE
 from audiorec.errors import BadCheckpoint
 
-CHECKPOINT_FORMAT = "audiorec-vqvae"
-CHECKPOINT_VERSION = 1
+CHECKPOINT_KIND = "audiorec-vqvae"
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What `training.checkpoint` wrote, its tensors on the CPU. Runs no code of the file. Raises BadCheckpoint."""
-    try:
-        stored = torch.load(io.BytesIO(path.read_bytes()), map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise BadCheckpoint(f"got no file {path.name}, expected a checkpoint: name one that is there") from None
-    except Exception as error:  # torch.load raises whatever its formats raise
-        raise BadCheckpoint(
-            f"got a file {path.name} that is no whole checkpoint ({type(error).__name__}), expected one written by "
-            "audiorec: take another, best.pt or last.pt of a run"
-        ) from None
-    if not isinstance(stored, dict) or stored.get("format") != CHECKPOINT_FORMAT:
-        raise BadCheckpoint(
-            f"got a file {path.name} of another program, expected a checkpoint of `audiorec train vqvae`"
-        )
-    if stored.get("version") != CHECKPOINT_VERSION:
-        raise BadCheckpoint(
-            f"got a checkpoint of version {stored.get('version')!r}, expected {CHECKPOINT_VERSION}: "
-            "train anew, or use the audiorec that wrote it"
-        )
-    return stored
+    """As `checkpoint.read_checkpoint`."""
+    return checkpoint.read_checkpoint(path, CHECKPOINT_KIND, "audiorec train vqvae")
 
 
 def config_of(stored: dict[str, Any]) -> VQVAEConfig:
@@ -57,8 +38,9 @@ def load_weights(model: VQVAE, stored: dict[str, Any]) -> None:
     try:
         model.load_state_dict(stored["model"])
     except (KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()[:200]
-        raise BadCheckpoint(f"got a checkpoint whose weights are not of its config ({reason}): take another") from None
+        raise BadCheckpoint(
+            f"got a checkpoint whose weights are not of its config ({reason_of(error)}): take another"
+        ) from None
 
 
 def load_model(path: Path) -> VQVAE:
