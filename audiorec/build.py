@@ -11,26 +11,31 @@ from pathlib import Path
 
 from audiorec.convert import CLIPS_FILE, DEFAULT_LIMITS, REFUSED_FILE, Conversion, convert, read_conversion
 from audiorec.decoder import DecodeLimits
-from audiorec.encoders import DEFAULT_ENCODER, LEARNED_ENCODERS, make_encoder
+from audiorec.encoders import DEFAULT_ENCODER, make_encoder
 from audiorec.errors import BadModelDir, BadSetting
 from audiorec.files import sha256_of
 from audiorec.fit import FittedEncoder, fit_encoder, read_fitted
-from audiorec.manifest import Manifest, read_manifest
+from audiorec.guard import DEFAULT_GUARD, Guard
+from audiorec.manifest import Manifest
 from audiorec.progress import Progress, silent
-from audiorec.release import ENCODER_FILE, make_current, open_release, publish, release_names
+from audiorec.publishing import already_published, publish_guarded
+from audiorec.release import ENCODER_FILE, open_release
 from audiorec.stage import stage_release
-from audiorec.training.on_demand import DEFAULT_TRAIN_MINUTES, check_encoder, provide_checkpoint
-from audiorec.training.vqvae import Say, unsaid
+from audiorec.training.loop import Say, unsaid
+from audiorec.training.on_demand import DEFAULT_TRAIN_MINUTES, check_encoder, kept_checkpoint, provide_checkpoint
 from audiorec.workplace import Workplace
 
 
 @dataclass(frozen=True)
 class Built:
-    """What `build` or `index` ended with. published: whether the release is new. seconds: by stage."""
+    """What `build` or `index` ended with. published: whether the release is new. held_back: why it is not current,
+    empty when it is. seconds: by stage.
+    """
 
     release_dir: Path
     manifest: Manifest
     published: bool
+    held_back: str
     conversion: Conversion
     seconds: dict[str, float]
 
@@ -46,6 +51,7 @@ def build(
     n_workers: int | None = None,
     refit: bool = False,
     baselines: bool = True,
+    guard: Guard = DEFAULT_GUARD,
     progress: Progress = silent,
     say: Say = unsaid,
 ) -> Built:
@@ -54,7 +60,12 @@ def build(
     Killed anywhere, the same call goes on where it stopped; with nothing new it changes nothing; with something new it
     publishes the next release and computes only what is new. refit: fit the encoder's last step anew. baselines: also
     evaluate MeanMel and MFCC beside the encoder. checkpoint_path: for an encoder that learns; the next builds keep it.
-    Without one it is trained first, for train_minutes; say: is told of that, line by line.
+    `base` takes one in place of its own weights, and Path("base") for these again; any other is trained first where
+    there is none, for train_minutes; say: is told of that, line by line.
+
+    The release has the clips of the folder, no others: those that `add` put into the current one are in it when their
+    files are in the folder, those that `remove` took out are in it while theirs are. Where that would undo something,
+    and where the guard objects to its figures, it is published but does not become current.
     Raises BadCatalogue, BadSetting, BadCheckpoint, TrainingFailed, Busy, NoSpace.
     """
     check_encoder(encoder, checkpoint_path)
@@ -64,7 +75,7 @@ def build(
             conversion = convert(audio_dir, work.wav_dir, limits=limits, n_workers=n_workers, progress=progress)
         provide_checkpoint(work, encoder, checkpoint_path, train_minutes, say)
         fitted = _export(work, conversion, encoder, refit, progress)
-        return _index(work, conversion, fitted, baselines, progress)
+        return _index(work, conversion, fitted, baselines, guard, progress)
 
 
 def convert_step(
@@ -99,7 +110,9 @@ def export_step(
         return _export(work, conversion, encoder, refit, progress)
 
 
-def index_step(model_dir: Path, *, baselines: bool = True, progress: Progress = silent) -> Built:
+def index_step(
+    model_dir: Path, *, baselines: bool = True, guard: Guard = DEFAULT_GUARD, progress: Progress = silent
+) -> Built:
     """The last step alone, on what `convert` and `export` left: the next release, unless nothing is new."""
     with Workplace(model_dir).locked() as work:
         fitted = _last_encoder(work)
@@ -108,12 +121,12 @@ def index_step(model_dir: Path, *, baselines: bool = True, progress: Progress = 
                 f"got {model_dir} without an encoder exported by this audiorec, expected one: "
                 "run `audiorec export` first"
             )
-        return _index(work, read_conversion(work.wav_dir), fitted, baselines, progress)
+        return _index(work, read_conversion(work.wav_dir), fitted, baselines, guard, progress)
 
 
 def _features_key(work: Workplace, fitted: FittedEncoder) -> str:
     """What this audiorec would compute before the last step, under the name of an exported encoder."""
-    return make_encoder(fitted.facts.name, work.checkpoint_path).features_key()
+    return make_encoder(fitted.facts.name, kept_checkpoint(work, fitted.facts.name)).features_key()
 
 
 def _check_apart(audio_dir: Path, model_dir: Path) -> None:
@@ -132,8 +145,9 @@ def _export(work: Workplace, conversion: Conversion, encoder: str, refit: bool, 
             wav_dir=work.wav_dir,
             features_dir=work.features_dir,
             encoder_dir=work.encoder_dir,
-            checkpoint_path=work.checkpoint_path if encoder in LEARNED_ENCODERS else None,
+            checkpoint_path=kept_checkpoint(work, encoder),
             kept=None if refit else _last_encoder(work),
+            clips=conversion.clips,
             progress=progress,
         )
 
@@ -151,34 +165,20 @@ def _last_encoder(work: Workplace) -> FittedEncoder | None:
 
 
 def _index(
-    work: Workplace, conversion: Conversion, fitted: FittedEncoder, baselines: bool, progress: Progress
+    work: Workplace, conversion: Conversion, fitted: FittedEncoder, baselines: bool, guard: Guard, progress: Progress
 ) -> Built:
     key = _build_key(work.wav_dir, fitted, baselines)
-    kept = _release_with(key, work.model_dir)
-    if kept is not None:
-        return Built(kept, read_manifest(kept), False, conversion, work.seconds)
-    stage_release(work, conversion, fitted, build_key=key, baselines=baselines, progress=progress)
-    with work.timed("publish"):
-        release_dir = publish(work.staging_dir, work.model_dir)
-    return Built(release_dir, read_manifest(release_dir), True, conversion, work.seconds)
+    published = already_published(key, work.model_dir, guard)
+    if published is None:
+        stage_release(work, conversion, fitted, build_key=key, baselines=baselines, progress=progress)
+        with work.timed("publish"):
+            published = publish_guarded(work.staging_dir, work.model_dir, guard)
+    return Built(
+        published.release_dir, published.manifest, published.new, published.held_back, conversion, work.seconds
+    )
 
 
 def _build_key(wav_dir: Path, fitted: FittedEncoder, baselines: bool) -> str:
     """Equal when the same clips, metadata and refusals meet the same encoder."""
     parts = [sha256_of(wav_dir / CLIPS_FILE), sha256_of(wav_dir / REFUSED_FILE), fitted.facts.key, str(baselines)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _release_with(key: str, model_dir: Path) -> Path | None:
-    """The current release if it is of this build and whole, else the newest: its build was killed before the swap."""
-    for name in ("current", *(f"versions/{name}" for name in release_names(model_dir)[-1:])):
-        try:
-            if read_manifest(model_dir / name).build_key != key:
-                continue
-            release = open_release(model_dir / name, verify=True)
-        except BadModelDir:
-            continue
-        if name != "current":
-            make_current(model_dir, release.name)
-        return release.directory
-    return None

@@ -3,7 +3,7 @@
 import csv
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -58,17 +58,12 @@ def scan(audio_dir: Path) -> Scan:
     labels: dict[Path, dict[str, str]] = {}
     files: list[Path] = []
     for folder, names in _walk(audio_dir, found):
-        if CRAWLED_FILE in names:
-            labels.update(read_crawled(folder / CRAWLED_FILE))
-        if LABELS_FILE in names:
-            for path, fields in read_labels(folder / LABELS_FILE).items():
-                labels[path] = labels.get(path, {}) | fields
+        for path, fields in _read_tables(folder, names).items():
+            labels[path] = labels.get(path, {}) | fields
         files += [folder / name for name in names]
     for path in sorted(files):
-        if path.name.startswith(".") or (path.suffix.lower() in SIDECARS and path not in labels):
-            found.n_ignored += 1
-            continue
-        _take(path, audio_dir, labels.pop(path, None), found)
+        if _consider(path, audio_dir, labels.get(path), found):
+            labels.pop(path, None)
     for path, fields in labels.items():
         clip_id = fields.get("clip_id") or os.path.relpath(path, audio_dir)
         found.refusals.append(
@@ -79,6 +74,38 @@ def scan(audio_dir: Path) -> Scan:
             )
         )
     return found
+
+
+def scan_all(paths: Iterable[Path]) -> Scan:
+    """Lists folders, each as `scan` does, and single files: the id of one is its name, and a table beside it is read.
+
+    Raises BadCatalogue for a path where there is nothing, and as `scan` does.
+    """
+    found = Scan()
+    tables: dict[Path, dict[Path, dict[str, str]]] = {}
+    for path in (Path(os.path.abspath(path)) for path in paths):
+        if path.is_dir():
+            part = scan(path)
+            found.candidates += part.candidates
+            found.refusals += part.refusals
+            found.n_ignored += part.n_ignored
+        elif os.path.lexists(path):
+            folder = path.parent
+            if folder not in tables:
+                tables[folder] = _read_tables(folder, os.listdir(folder))
+            _consider(path, folder, tables[folder].get(path), found)
+        else:
+            raise BadCatalogue(f"got {path}, which does not exist, expected a clip or a folder of clips")
+    once = {(candidate.path, candidate.clip_id): candidate for candidate in found.candidates}
+    found.candidates = sorted(once.values(), key=lambda candidate: candidate.clip_id)
+    return found
+
+
+def _read_tables(folder: Path, names: Collection[str]) -> dict[Path, dict[str, str]]:
+    """What the tables in a folder say of files; where both name one, its `labels.csv` comes first."""
+    tables = read_crawled(folder / CRAWLED_FILE) if CRAWLED_FILE in names else {}
+    labels = read_labels(folder / LABELS_FILE) if LABELS_FILE in names else {}
+    return {path: tables.get(path, {}) | labels.get(path, {}) for path in {**tables, **labels}}
 
 
 def _walk(audio_dir: Path, found: Scan) -> Iterator[tuple[Path, list[str]]]:
@@ -102,6 +129,15 @@ def _walk(audio_dir: Path, found: Scan) -> Iterator[tuple[Path, list[str]]]:
         entered.add((status.st_dev, status.st_ino))
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         yield Path(folder), names
+
+
+def _consider(path: Path, audio_dir: Path, fields: dict[str, str] | None, found: Scan) -> bool:
+    """Takes a file, or passes it over as no clip: whether it was taken. fields: what a table says of it."""
+    if path.name.startswith(".") or (path.suffix.lower() in SIDECARS and fields is None):
+        found.n_ignored += 1
+        return False
+    _take(path, audio_dir, fields, found)
+    return True
 
 
 def _take(path: Path, audio_dir: Path, fields: dict[str, str] | None, found: Scan) -> None:

@@ -56,6 +56,10 @@ class ClipIds:
                 return row
         return None
 
+    def sample(self, n_clips: int) -> npt.NDArray[np.int64]:
+        """The rows, ascending, of that many clips or of all, drawn by the hashes of their ids."""
+        return np.sort(self._table[1, :n_clips]).astype(np.int64)
+
     def verify(self) -> None:
         """Make the table again and compare. Raises BadModelDir."""
         try:

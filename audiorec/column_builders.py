@@ -57,7 +57,7 @@ class FloatsBuilder:
         self._valid.append(cell != "")
 
     def array(self) -> Any:
-        return _from_items(pa.float64(), np.array(self._numbers), np.frombuffer(self._valid, np.bool_))
+        return from_items(pa.float64(), np.array(self._numbers), np.frombuffer(self._valid, np.bool_))
 
 
 class CodesBuilder:
@@ -71,14 +71,18 @@ class CodesBuilder:
         self._codes.append(self._code_of.setdefault(cell, len(self._code_of)))
 
     def array(self) -> Any:
-        values = sorted(self._code_of)
-        sorted_code = np.empty(len(values), np.int32)
-        sorted_code[[self._code_of[value] for value in values]] = np.arange(len(values), dtype=np.int32)
-        codes = sorted_code[np.array(self._codes)]
-        dictionary = TextsBuilder()
-        for value in values:
-            dictionary.append(value)
-        return pa.DictionaryArray.from_arrays(_from_items(pa.int32(), codes), dictionary.array())
+        return dictionary_array(list(self._code_of), np.array(self._codes))
+
+
+def dictionary_array(values: Sequence[str], codes: npt.NDArray[np.int32]) -> Any:
+    """The dictionary<int32, large_string> of n codes into `values`, which are distinct, and in any order."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    sorted_code = np.empty(len(values), np.int32)
+    sorted_code[order] = np.arange(len(values), dtype=np.int32)
+    dictionary = TextsBuilder()
+    for position in order:
+        dictionary.append(values[position])
+    return pa.DictionaryArray.from_arrays(from_items(pa.int32(), sorted_code[codes]), dictionary.array())
 
 
 class OwnBuilder(CodesBuilder):
@@ -93,7 +97,7 @@ class OwnBuilder(CodesBuilder):
         by_code[[self._code_of[text] for text in given]] = numbers
         codes = np.array(self._codes)
         kind = pa.int64() if numbers.dtype == np.int64 else pa.float64()
-        return _from_items(kind, by_code[codes], codes != self._code_of.get("", -1))
+        return from_items(kind, by_code[codes], codes != self._code_of.get("", -1))
 
 
 def cell_text(cell: Cell) -> str:
@@ -134,7 +138,7 @@ def parse_numbers(texts: Sequence[str]) -> npt.NDArray[np.int64] | npt.NDArray[n
     return numbers if is_exact else None
 
 
-def _from_items(kind: Any, items: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None) -> Any:
+def from_items(kind: Any, items: npt.NDArray[Any], valid: npt.NDArray[np.bool_] | None = None) -> Any:
     """`items`: (n,) of the type `kind`; `valid`: (n,), False where there is no value."""
     bitmap = None if valid is None or valid.all() else pa.py_buffer(np.packbits(valid, bitorder="little"))
     return pa.Array.from_buffers(kind, len(items), [bitmap, pa.py_buffer(items)])

@@ -64,16 +64,26 @@ def convert(
     Raises BadCatalogue when there is nothing usable, NoSpace when the disk is full; never because of one bad file.
     """
     found = scan(Path(os.path.abspath(audio_dir)))  # the ledger knows files by whole path
+    conversion = convert_found(found, wav_dir, limits=limits, n_workers=n_workers, progress=progress)
+    _write_tables(conversion, wav_dir)
+    if not conversion.clips:
+        raise BadCatalogue(_nothing_usable(conversion))
+    return conversion
+
+
+def convert_found(
+    found: Scan, wav_dir: Path, *, limits: DecodeLimits, n_workers: int | None, progress: Progress
+) -> Conversion:
+    """Converts what a scan found, by whole paths, and was not converted before; as `convert`, without its tables.
+
+    Raises NoSpace.
+    """
     with writing_to_disk("the converted clips"):
         wav_dir.mkdir(parents=True, exist_ok=True)
     with Ledger(wav_dir, max_s=limits.max_s) as ledger:
         new = [candidate for candidate in found.candidates if not _is_done(candidate, ledger, wav_dir, limits)]
         _convert_all(new, wav_dir, ledger, limits, n_workers or len(os.sched_getaffinity(0)), progress)
-        conversion = _assemble(found, ledger, n_new=len(new))
-    _write_tables(conversion, wav_dir)
-    if not conversion.clips:
-        raise BadCatalogue(_nothing_usable(conversion))
-    return conversion
+        return _assemble(found, ledger, n_new=len(new))
 
 
 def _is_done(candidate: Candidate, ledger: Ledger, wav_dir: Path, limits: DecodeLimits) -> bool:
@@ -167,11 +177,18 @@ def write_refused(path: Path, refusals: Iterable[Refusal]) -> None:
     write_rows(path, REFUSED_COLUMNS, rows)
 
 
+def read_refused(path: Path) -> list[Refusal]:
+    """What `write_refused` wrote; nothing where there is no file. Raises BadModelDir for a damaged one."""
+    if not path.exists():
+        return []
+    return [Refusal(row["clip_id"], row["code"], row["message"]) for row in read_tsv(path)]
+
+
 def read_conversion(wav_dir: Path) -> Conversion:
     """What the last `convert` into this folder wrote. Raises BadCatalogue when there was none."""
     if not (wav_dir / CLIPS_FILE).exists() or not (wav_dir / REFUSED_FILE).exists():
         raise BadCatalogue(f"got {wav_dir.name} without {CLIPS_FILE}, expected converted clips: run `audiorec convert`")
-    refusals = [Refusal(row["clip_id"], row["code"], row["message"]) for row in read_tsv(wav_dir / REFUSED_FILE)]
+    refusals = read_refused(wav_dir / REFUSED_FILE)
     clips = list(read_tsv(wav_dir / CLIPS_FILE))
     conversion = Conversion(clips, list(clips[0]) if clips else [], refusals, n_ignored=0, n_new=0)
     if not clips:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audiorec.metadata import split_labels
+from audiorec.index.exact import highest
+from audiorec.metadata import Metadata, split_labels
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -22,7 +23,7 @@ Rows = npt.NDArray[np.int64]
 DEPTHS = (1, 5, 10)
 HUBNESS_K = 10
 MAX_QUERIES = 5_000
-MAX_CLIPS = 10_000  # of a larger catalogue, a sample is evaluated
+MAX_CLIPS = 10_000  # of a larger catalogue, a sample is evaluated: `metadata.sample`
 ARTIST_SHARE = 0.5  # an artist of more than this share of the clips tells nothing, and is not left out
 BLOCK_QUERIES = 64
 
@@ -48,6 +49,14 @@ class Truth:
             for row in rows
         ]
         return cls(labels, own)
+
+    @classmethod
+    def of_catalogue(cls, metadata: Metadata, rows: Rows) -> "Truth":
+        """From some rows of a catalogue."""
+        names = [name for name in ("label", "group", "artist") if name in metadata.columns]
+        cells = zip(*(metadata.column(name).take(rows) for name in names), strict=True)
+        texts = (("" if cell is None else str(cell) for cell in of_clip) for of_clip in cells)
+        return cls.of(dict(zip(names, of_clip, strict=True)) for of_clip in texts)
 
 
 @dataclass(frozen=True)
@@ -87,10 +96,25 @@ def evaluate(embeddings: Array, truth: Truth, *, seed: int = 0) -> Scores:
             tally.count_occurrence(row)
             if labelled[query]:
                 candidates = _candidates(query, labelled, truth)
-                order = candidates[np.argsort(-row[candidates], kind="stable")]
                 relevant = _union([by_label[label] for label in truth.labels[query]], len(row))
-                tally.count_ranking(relevant[order], truth.labels[query])
+                ranks = ranks_of(relevant[candidates], row[candidates])
+                tally.count_ranking(ranks, len(candidates), truth.labels[query])
     return tally.scores()
+
+
+def ranks_of(hits: Mask, similarities: Array) -> Rows:
+    """The ranks from 1, ascending, that the marked of n candidates have by falling similarity, then by position.
+
+    hits, similarities: (n,). Only the marked are ranked: sorting plain numbers takes a fraction of sorting positions.
+    """
+    rising = np.sort(similarities)
+    of_hits = similarities[hits]
+    ranks = len(rising) - np.searchsorted(rising, of_hits, "right") + 1  # of the first among equals
+    n_equal = len(rising) - np.searchsorted(rising, of_hits, "left") - ranks
+    positions = np.flatnonzero(hits)
+    for tied in np.flatnonzero(n_equal):
+        ranks[tied] += np.count_nonzero(similarities[: positions[tied]] == of_hits[tied])
+    return np.sort(ranks)
 
 
 def _members(keys: Sequence[tuple[str, ...]]) -> dict[str, Rows]:
@@ -126,19 +150,19 @@ class _Tally:
     def count_occurrence(self, similarities: Array) -> None:
         k = min(HUBNESS_K, len(similarities) - 1)
         if k > 0:
-            self._occurrences[np.argpartition(-similarities, k - 1)[:k]] += 1
+            nearest = highest(similarities, k)
+            self._occurrences[nearest[np.argpartition(-similarities[nearest], k - 1)[:k]]] += 1
 
-    def count_ranking(self, hits: Mask, labels: tuple[str, ...]) -> None:
-        """hits: (n_candidates,) bool, nearest first."""
-        n_relevant = int(hits.sum())
+    def count_ranking(self, ranks: Rows, n_candidates: int, labels: tuple[str, ...]) -> None:
+        """ranks: of the hits among the candidates, from 1, ascending."""
+        n_relevant = len(ranks)
         if not n_relevant:
             return
-        ranks = np.flatnonzero(hits) + 1
         average_precision = float(np.mean(np.arange(1, n_relevant + 1) / ranks))
         for label in labels:
             self._by_label[label].append(len(self._figures))
-        at_depth = [float(hits[:depth].mean()) for depth in DEPTHS]
-        self._figures.append((*at_depth, average_precision, n_relevant / len(hits)))
+        at_depth = [np.searchsorted(ranks, depth, "right") / min(depth, n_candidates) for depth in DEPTHS]
+        self._figures.append((*at_depth, average_precision, n_relevant / n_candidates))
 
     def scores(self) -> Scores:
         figures = np.array(self._figures).reshape(-1, len(DEPTHS) + 2)
@@ -158,10 +182,3 @@ class _Tally:
         centred = self._occurrences - self._occurrences.mean()
         deviation = float(centred.std())
         return round(float((centred**3).mean()) / deviation**3, 4) if deviation else 0.0
-
-
-def sample_rows(n_clips: int, *, seed: int = 0) -> Rows:
-    """Which clips of a catalogue are evaluated: all, or MAX_CLIPS of them."""
-    if n_clips <= MAX_CLIPS:
-        return np.arange(n_clips)
-    return np.sort(np.random.default_rng(seed).choice(n_clips, MAX_CLIPS, replace=False))

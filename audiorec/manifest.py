@@ -26,6 +26,14 @@ class MadeWith(_Part):
     git: str | None = None
 
 
+class LastStep(_Part):
+    """How the last step of an encoder that comes with one was chosen."""
+
+    is_fitted: bool  # on the catalogue, rather than as it comes
+    why: str
+    n_windows: int = Field(ge=0)  # of the catalogue that it was chosen for
+
+
 class EncoderFacts(_Part):
     name: str
     format: str = "torchscript"
@@ -39,6 +47,7 @@ class EncoderFacts(_Part):
     key: str  # equal for two encoders that compute the same
     features_key: str  # the same of what comes before the fitted last step
     fitted_windows: int = Field(ge=0)  # how many windows of the catalogue its last step was fitted on
+    last_step: LastStep | None = None  # None for an encoder whose last step must be fitted
 
 
 class IndexFacts(_Part):
@@ -48,6 +57,7 @@ class IndexFacts(_Part):
     search_k: int = Field(ge=1)
     recall_at_10: float = Field(ge=0, le=1)
     us_per_query: float = Field(ge=0)
+    tuned_clips: int | None = None  # how many clips n_trees and search_k were chosen for; None: for these
 
 
 class CatalogueFacts(_Part):
@@ -92,6 +102,15 @@ class Evaluation(_Part):
     baselines: dict[str, Scores]
 
 
+class Change(_Part):
+    """How a release differs from the one that it was made from, which may be gone since."""
+
+    of: str  # its name
+    n_added: int = Field(ge=0)
+    n_replaced: int = Field(ge=0)
+    n_removed: int = Field(ge=0)
+
+
 def _checked_time(text: str) -> str:
     datetime.fromisoformat(text)
     return text
@@ -107,6 +126,8 @@ class Manifest(_Part):
     catalogue: CatalogueFacts
     evaluation: Evaluation
     files: dict[FileName, FileFacts]
+    change: Change | None = None  # None for a release that was built from nothing but clips
+    held_back: str | None = None  # why it did not become current when it was published
 
     def write(self, directory: Path) -> None:
         text = json.dumps(self.model_dump(), indent=1, allow_nan=False)

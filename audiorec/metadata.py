@@ -92,7 +92,7 @@ def write_metadata(directory: Path, rows: Iterable[Mapping[str, Cell]], own_colu
     with replacing(directory / "metadata.tsv", durable=True) as tsv:
         tsv.write(tsv_line(names))
         for row in rows:
-            cells = _cells(row, names)
+            cells = cells_of(row, names)
             tsv.write(tsv_line(cells))
             for builder, cell in zip(builders.values(), cells, strict=True):
                 builder.append(cell)
@@ -103,7 +103,7 @@ def write_metadata(directory: Path, rows: Iterable[Mapping[str, Cell]], own_colu
     with replacing(directory / "clip_ids.npy", durable=True) as file:
         np.save(file, hash_table(Texts(arrays["clip_id"])))
     with replacing(directory / "groups.npy", durable=True) as file:
-        np.save(file, _groups(Codes(arrays["artist"])))
+        np.save(file, groups_of(Codes(arrays["artist"])))
     with replacing(directory / "metadata.arrow", durable=True) as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
 
@@ -170,6 +170,10 @@ class Metadata:
             raise UnknownClip(f"no clip has the id {quoted(clip_id)} in this catalogue of {self._n_rows} clips")
         return row
 
+    def sample(self, n_clips: int) -> Rows:
+        """Ascending rows of a random sample of the catalogue: nearly the same clips in one that is nearly the same."""
+        return self._clip_ids.sample(n_clips)
+
     def row(self, row: int) -> dict[str, Any]:
         """One clip, as in `rows`."""
         return self.rows([row])[0]
@@ -204,7 +208,7 @@ class Metadata:
             if isinstance(column, Codes) and not all(a < b for a, b in pairwise(column.texts)):
                 raise BadModelDir(f"metadata.arrow has the values of {name} out of order; build the release again")
         self._clip_ids.verify()
-        if not np.array_equal(self.groups, _groups(self._artists)):
+        if not np.array_equal(self.groups, groups_of(self._artists)):
             raise BadModelDir("groups.npy does not belong to the artists of metadata.arrow; build the release again")
         self._verify_text()
 
@@ -245,7 +249,8 @@ def _check_names(names: Sequence[str]) -> None:
             raise BadCatalogue(f"got a column named {quoted(name)}, expected a name that is not taken: rename it")
 
 
-def _cells(row: Mapping[str, Cell], names: Sequence[str]) -> list[str]:
+def cells_of(row: Mapping[str, Cell], names: Sequence[str]) -> list[str]:
+    """The text of a row's cells as metadata.tsv has them. Raises BadCatalogue, as `write_metadata` does."""
     assert row.keys() <= set(names), f"cells without a column: {row.keys() - set(names)}"
     clip_id = cell_text(row.get("clip_id"))
     if not clip_id:
@@ -262,7 +267,8 @@ def _cells(row: Mapping[str, Cell], names: Sequence[str]) -> list[str]:
     return cells
 
 
-def _groups(artists: Codes) -> npt.NDArray[np.int32]:
+def groups_of(artists: Codes) -> npt.NDArray[np.int32]:
+    """(n,): a code an artist, and one of its own for each clip without any."""
     groups = artists.codes.copy()
     if artists.values[0] == "":
         unknown = np.flatnonzero(artists.codes == 0)

@@ -1,5 +1,6 @@
-"""Numpy files as read-only memory maps of a known shape and type."""
+"""Numpy files as memory maps of a known shape and type."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,3 +22,11 @@ def open_npy(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.ND
     if items.shape != shape or items.dtype != expected:
         raise BadModelDir(f"{path.name} holds {items.dtype} {items.shape}, expected {expected} {shape}")
     return np.asarray(items)
+
+
+def new_npy(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap[Any, Any]:
+    """A .npy file to write to through a map, its room on the disk taken first: a full one kills who writes to a map."""
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    with path.open("rb+") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array

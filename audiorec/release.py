@@ -18,10 +18,12 @@ import numpy.typing as npt
 from audiorec.audio import CLIP_SAMPLES, SAMPLE_RATE_HZ
 from audiorec.errors import BadModelDir
 from audiorec.files import sha256_of, sync_directory, writing_to_disk
+from audiorec.holds import Hold
 from audiorec.index import ENGINES, Engine, open_engine
 from audiorec.manifest import MANIFEST_FILE, FileFacts, Manifest, read_manifest
 from audiorec.metadata import METADATA_FILES, Metadata
 from audiorec.npy import open_npy
+from audiorec.sharing import share
 
 if TYPE_CHECKING:
     from audiorec.export import LoadedEncoder
@@ -34,6 +36,8 @@ EMBEDDINGS_FILE = "embeddings.npy"
 WINDOWS_FILE = "windows.npy"
 WINDOW_ROWS_FILE = "window_rows.npy"
 SERVED_FILES = (ENCODER_FILE, INDEX_FILE, EMBEDDINGS_FILE, WINDOWS_FILE, WINDOW_ROWS_FILE, *METADATA_FILES)
+
+NEXT_LINK = ".current"  # becomes `current`
 
 NORM_TOLERANCE = 1e-3
 NORM_BLOCK_ROWS = 2**12
@@ -51,6 +55,7 @@ class Release:
         self.directory = directory
         self.name = directory.name
         self.manifest = read_manifest(directory)
+        self.hold = Hold(directory)  # until nobody uses this object any more
         _check_sizes(directory, self.manifest)
         n_clips, n_windows = self.manifest.catalogue.n_clips, self.manifest.catalogue.n_windows
         self.dim = self.manifest.encoder.dim
@@ -92,6 +97,14 @@ class Release:
         """Reads every byte: hashes, norms, order, and the inside of the index. Raises BadModelDir."""
         from audiorec.index.annoy_file import verify_annoy
 
+        self.check_hashes()
+        _check_norms(self.embeddings, every=True)
+        _check_window_rows(self.window_rows, len(self.embeddings))
+        self.metadata.verify()
+        verify_annoy(self.directory / INDEX_FILE, self.embeddings, self.manifest.index.n_trees)
+
+    def check_hashes(self) -> None:
+        """Raises BadModelDir for a file that has changed since the release was published."""
         for name, facts in self.manifest.files.items():
             try:
                 got = sha256_of(self.directory / name)
@@ -102,10 +115,6 @@ class Release:
                     f"got {name} with SHA-256 {got[:12]}…, expected {facts.sha256[:12]}…: "
                     "it has changed since it was published, copy the release again or build it again"
                 )
-        _check_norms(self.embeddings, every=True)
-        _check_window_rows(self.window_rows, len(self.embeddings))
-        self.metadata.verify()
-        verify_annoy(self.directory / INDEX_FILE, self.embeddings, self.manifest.index.n_trees)
 
 
 def open_release(path: Path | str, *, verify: bool = False) -> Release:
@@ -131,6 +140,11 @@ def resolve(path: Path) -> Path:
         raise BadModelDir(f"got {path}, which cannot be read ({error.strerror}), expected a model directory") from None
     if not there:
         raise BadModelDir(f"got {path}, which does not exist, expected a model directory: make one by `audiorec build`")
+    if names := release_names(path):
+        raise BadModelDir(
+            f"got {path} without a current release, expected it to be one of {', '.join(names)}: "
+            "choose it by `audiorec use`"
+        )
     raise BadModelDir(
         f"got {path} without a published release, expected a model directory: publish one by `audiorec build`"
     )
@@ -189,11 +203,13 @@ def describe_files(directory: Path) -> dict[str, FileFacts]:
 def publish(staging: Path, model_dir: Path) -> Path:
     """Moves a finished release to `versions/NNNN` by one rename, then swaps `current`. Returns where it is.
 
-    Killed before the rename, nothing is published; killed between the two, it is published and not current, and the
-    next build makes it so or publishes another.
+    One whose manifest says why it is held back does not become current. A file that the current release has as well is
+    kept once, for both. Killed before the rename, nothing is published; killed between the two, the next command at
+    work here ends the swap (`finish_swap`).
     """
     Release(staging).verify()
     with writing_to_disk("the release"):
+        share(staging, model_dir / "current")
         for path in staging.iterdir():
             path.chmod(0o444)
             with path.open("rb") as file:
@@ -202,22 +218,58 @@ def publish(staging: Path, model_dir: Path) -> Path:
         versions = model_dir / "versions"
         versions.mkdir(exist_ok=True)
         target = versions / f"{max([0, *map(int, release_names(model_dir))]) + 1:04d}"
+        becomes_current = read_manifest(staging).held_back is None
+        if becomes_current:
+            _announce(model_dir, target.name)
         staging.rename(target)
         sync_directory(versions)
-        make_current(model_dir, target.name)
+    if becomes_current:
+        finish_swap(model_dir)
     return target
 
 
 def make_current(model_dir: Path, name: str) -> None:
-    """Points `current` at a release in one step: a reader sees the old one or the new one. Raises BadModelDir."""
+    """Points `current` at a release in one step: a reader sees the old one or the new one.
+
+    Raises BadModelDir, NoSpace.
+    """
+    with writing_to_disk("the link to the current release"):
+        _announce(model_dir, name)
+    finish_swap(model_dir)
+
+
+def _announce(model_dir: Path, name: str) -> None:
+    """Makes the link that is to take the place of `current`: who is killed before that is known to have meant it."""
     current = model_dir / "current"
     if current.is_dir() and not current.is_symlink():
         raise BadModelDir(f"got {current}, which is a folder, expected a link to a release: move it away, build again")
-    link = model_dir / ".current"
+    link = model_dir / NEXT_LINK
     link.unlink(missing_ok=True)
     link.symlink_to(Path("versions") / name)  # relative: the model directory may be mounted elsewhere
-    link.replace(current)
-    sync_directory(model_dir)
+
+
+def finish_swap(model_dir: Path) -> None:
+    """Ends the swap of `current` that was begun, if one was: to a release that is there, or not at all.
+
+    Raises NoSpace.
+    """
+    link = model_dir / NEXT_LINK
+    if not link.is_symlink():
+        return
+    with writing_to_disk("the link to the current release"):
+        if (link / MANIFEST_FILE).exists():
+            link.replace(model_dir / "current")
+        else:
+            link.unlink()
+        sync_directory(model_dir)
+
+
+def current_name(model_dir: Path) -> str | None:
+    """The name of the current release, damaged or gone though it may be; None where there is no link to one."""
+    try:
+        return Path(os.readlink(model_dir / "current")).name
+    except OSError:
+        return None
 
 
 def release_names(model_dir: Path) -> list[str]:

@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from audiorec.errors import BadModelDir
-from audiorec.evaluate import Truth, evaluate, sample_rows
+from audiorec.describe import evaluation_of
 from audiorec.index.exact import ExactEngine
-from audiorec.manifest import EncoderScores, Evaluation
+from audiorec.manifest import Evaluation
 from audiorec.release import Release, open_release
-from audiorec.tsv import read_tsv
 
 K = 10
 N_QUERIES = 1_000
@@ -24,18 +22,8 @@ def remeasure(model_dir: Path) -> tuple[Evaluation, dict[str, Any]]:
     The encoder's scores are new; the baselines' are those of the build, which had the sounds. Raises BadModelDir.
     """
     release = open_release(model_dir)
-    sample = sample_rows(len(release.embeddings))
-    rows = list(read_tsv(release.directory / "metadata.tsv"))
-    if len(rows) != len(release.embeddings):
-        raise BadModelDir(
-            f"got {len(rows)} clips in metadata.tsv, expected {len(release.embeddings)}: copy the release again"
-        )
-    scores = evaluate(release.embeddings[sample], Truth.of(rows[row] for row in sample))
-    evaluation = Evaluation(
-        n_clips=len(sample),
-        encoder=EncoderScores(name=release.manifest.encoder.name, **scores.to_json()),
-        baselines=release.manifest.evaluation.baselines,
-    )
+    recorded = release.manifest.evaluation
+    evaluation = evaluation_of(release.embeddings, release.metadata, recorded.encoder.name, recorded.baselines)
     return evaluation, measure_index(release)
 
 

@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,19 @@ from audiorec.quoting import harmless
 if TYPE_CHECKING:  # a table of neighbours must not wait for torch
     from audiorec.build import Built
     from audiorec.convert import Conversion
-    from audiorec.manifest import Evaluation
+    from audiorec.edit import Edited
+    from audiorec.lifecycle import Listed, Pruned
+    from audiorec.manifest import EncoderFacts, Evaluation, Manifest
     from audiorec.release import Release
 
 LENGTH_EDGES_S = (0.5, 1, 2, 4, 8, 16, 32, 64, 300)
 BAR_CHARACTERS = 30
 N_LABELS_SHOWN = 30
+N_REFUSED_SHOWN = 20
+RELEASE_COLUMNS = (
+    *("release", "created", "made by", "encoder", "clips", "MB", "own MB"),
+    *("recall@10", "P@5", "mAP", ""),
+)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -78,12 +86,15 @@ def summary(built: "Built", model_dir: Path) -> str:
     """The end of a build: what came in, what it cost, how good it is, and what to do next."""
     manifest, name = built.manifest, built.release_dir.name
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in built.seconds.items())
-    what = f"published release {name}" if built.published else f"nothing new: release {name} is current"
+    what = f"{'published' if built.published else 'nothing new:'} release {name}"
+    if not built.published and not built.held_back:
+        what += " is current"
     lines = [
         conversion_summary(built.conversion),
         "",
         f"{what}: {manifest.encoder.name}, {manifest.encoder.dim} dimensions, "
         f"{manifest.catalogue.n_windows:,} windows ({stages})",
+        *last_step_lines(manifest.encoder),
         index_line(manifest.index.model_dump()),
         "",
         scores_table(manifest.evaluation),
@@ -92,6 +103,11 @@ def summary(built: "Built", model_dir: Path) -> str:
         lines += ["", f"refused clips, with reasons: {built.release_dir / 'refused.tsv'}"]
     lines += ["", f"next: audiorec serve {model_dir}", f"      audiorec nearest {model_dir} SOUND_FILE"]
     return "\n".join(lines)
+
+
+def last_step_lines(facts: "EncoderFacts") -> list[str]:
+    """Of an encoder that comes with a last step: which one it has, and why."""
+    return [f"last step: {harmless(facts.last_step.why)}"] if facts.last_step else []
 
 
 def index_line(facts: Mapping[str, Any]) -> str:
@@ -153,13 +169,89 @@ def release_report(release: "Release", *, verified: bool) -> str:
         f"release {release.name} of {manifest.created_at}: {how}",
         f"made with {made}",
         f"encoder: {encoder.name}, {encoder.dim} dimensions, {encoder.params:,} parameters, licence {encoder.licence}",
+        *last_step_lines(encoder),
         index_line(manifest.index.model_dump()),
         f"catalogue: {catalogue.n_clips:,} clips, {catalogue.n_windows:,} windows, {catalogue.hours:.2f} hours, "
         f"{catalogue.n_refused:,} refused",
         f"columns: {harmless(', '.join(release.metadata.columns))}",
+        *([f"made from release {_made_by(manifest)}"] if manifest.change else []),
+        *([f"held back when it was published: {harmless(manifest.held_back)}"] if manifest.held_back else []),
         "",
         scores_table(manifest.evaluation),
         "",
         table(("file", "bytes", "SHA-256"), sizes),
     ]
+    return "\n".join(lines)
+
+
+def edit_summary(edited: "Edited") -> str:
+    """The end of `add` or `remove`: what became of the clips, one by one where it was not what was asked for."""
+    manifest, name = edited.published.manifest, edited.published.release_dir.name
+    counts: dict[str, Sequence[object]] = {
+        "added": edited.added,
+        "replaced": edited.replaced,
+        "removed": edited.removed,
+        "as they were": edited.unchanged,
+        "refused": edited.refusals,
+        "unknown": edited.unknown,
+    }
+    lines = ["clips: " + (", ".join(f"{len(ids):,} {what}" for what, ids in counts.items() if ids) or "none")]
+    refused = [(refusal.clip_id, refusal.code, refusal.message) for refusal in edited.refusals]
+    refused += [(clip_id, "unknown_clip", "got an id that the catalogue does not have") for clip_id in edited.unknown]
+    if refused:
+        lines += ["", table(("clip", "code", "why"), refused[:N_REFUSED_SHOWN])]
+        if len(refused) > N_REFUSED_SHOWN:
+            lines.append(f"... and {len(refused) - N_REFUSED_SHOWN:,} more: --json has all")
+        lines.append("")
+    if not edited.published.new:
+        state = "" if edited.published.held_back else " is current"
+        return "\n".join([*lines, f"nothing new: release {name}{state}"])
+    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in edited.seconds.items())
+    lines.append(f"published release {name}: {manifest.catalogue.n_clips:,} clips ({stages})")
+    lines.append(index_line(manifest.index.model_dump()))
+    scores = manifest.evaluation.encoder
+    if scores.n_queries:
+        p5, average = scores.precision["5"], scores.mean_average_precision
+        lines.append(f"neighbours by label: P@5 {p5:.3f}, mAP {average:.3f}, {scores.n_queries:,} queries")
+    return "\n".join(lines)
+
+
+def releases_table(listed: Sequence["Listed"]) -> str:
+    """A row a release, oldest first."""
+    return "\n".join([table(RELEASE_COLUMNS, [_release_row(one) for one in listed]), *_release_notes(listed)])
+
+
+def _release_row(one: "Listed") -> Sequence[Any]:
+    sizes = (f"{one.n_bytes / 1e6:.1f}", f"{one.n_own_bytes / 1e6:.1f}")
+    state = ", ".join(word for word, is_so in (("current", one.current), ("held", one.held)) if is_so)
+    if one.manifest is None:
+        return (one.name, "", "", "", "", *sizes, "", "", "", state)
+    manifest, scores = one.manifest, one.manifest.evaluation.encoder
+    created = datetime.fromisoformat(manifest.created_at).strftime("%Y-%m-%d %H:%M")
+    retrieval = (scores.precision.get("5", ""), scores.mean_average_precision) if scores.n_queries else ("", "")
+    facts = (created, _made_by(manifest), manifest.encoder.name, manifest.catalogue.n_clips)
+    return (one.name, *facts, *sizes, manifest.index.recall_at_10, *retrieval, state)
+
+
+def _made_by(manifest: "Manifest") -> str:
+    """The release that it was made from, and how many clips were added, replaced and removed: "0003 +12 ~1 -2"."""
+    change = manifest.change
+    if change is None:
+        return "build"
+    counts = {"+": change.n_added, "~": change.n_replaced, "-": change.n_removed}
+    return " ".join([change.of, *(f"{sign}{count}" for sign, count in counts.items() if count)])
+
+
+def _release_notes(listed: Sequence["Listed"]) -> list[str]:
+    """What does not fit into a row."""
+    notes = [f"{one.name}: {one.problem}" for one in listed if one.problem]
+    held_back = ((one.name, one.manifest.held_back) for one in listed if one.manifest and not one.current)
+    return notes + [f"{name} was held back: {why}" for name, why in held_back if why]
+
+
+def prune_summary(pruned: "Pruned") -> str:
+    deleted, megabytes = ", ".join(pruned.deleted) or "nothing", pruned.n_bytes / 1e6
+    lines = [f"deleted {deleted}: {megabytes:.1f} MB; kept {', '.join(pruned.kept)}"]
+    if pruned.held:
+        lines.append(f"not deleted, as a process holds them: {', '.join(pruned.held)}")
     return "\n".join(lines)

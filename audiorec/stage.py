@@ -1,41 +1,23 @@
 """The files of a release, written into a directory that nobody serves yet."""
 
-import os
-import platform
 import shutil
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-import audiorec
-from audiorec.commit import git_commit
 from audiorec.convert import REFUSED_FILE, Conversion, Row, write_refused
+from audiorec.describe import SEED, evaluation_of, write_manifest
 from audiorec.encoders import BASELINES, make_encoder
-from audiorec.evaluate import Truth, evaluate, sample_rows
+from audiorec.evaluate import MAX_CLIPS, Truth, evaluate
 from audiorec.export import LoadedEncoder
 from audiorec.features import Array, vectors_of
 from audiorec.files import writing_to_disk
 from audiorec.fit import EagerEncoder, FittedEncoder, features_of_catalogue
 from audiorec.index.self_test import check_annoy_runs
-from audiorec.index.tuning import Tuning, tune
-from audiorec.manifest import (
-    FORMAT_VERSION,
-    CatalogueFacts,
-    EncoderFacts,
-    EncoderScores,
-    Evaluation,
-    IndexFacts,
-    MadeWith,
-    Manifest,
-    Scores,
-)
-from audiorec.metadata import CORE_COLUMNS, write_metadata
-from audiorec.npy import open_npy
+from audiorec.index.tuning import tune
+from audiorec.manifest import CatalogueFacts, Scores
+from audiorec.metadata import CORE_COLUMNS, Metadata, write_metadata
+from audiorec.npy import new_npy, open_npy
 from audiorec.progress import Progress
 from audiorec.projector import write_projector
 from audiorec.release import (
@@ -44,11 +26,9 @@ from audiorec.release import (
     INDEX_FILE,
     WINDOW_ROWS_FILE,
     WINDOWS_FILE,
-    describe_files,
 )
+from audiorec.training.on_demand import kept_checkpoint
 from audiorec.workplace import Workplace
-
-SEED = 0
 
 
 def stage_release(
@@ -71,10 +51,14 @@ def stage_release(
             embeddings = _write_vectors(work, conversion, fitted, progress)
         with work.timed("index"):
             tuning = tune(embeddings, staging / INDEX_FILE, seed=SEED)
+        write_metadata(staging, conversion.clips, conversion.columns[len(CORE_COLUMNS) :])
         with work.timed("evaluate"):
-            evaluation = _evaluate(work, conversion, embeddings, fitted.facts.name, baselines, progress)
-        own_columns = conversion.columns[len(CORE_COLUMNS) :]
-        write_metadata(staging, conversion.clips, own_columns)
+            metadata = Metadata.open(staging)
+            evaluation = evaluation_of(embeddings, metadata, fitted.facts.name, {})
+            if baselines and evaluation.encoder.n_queries:  # without labels there is nothing to compare
+                rows = metadata.sample(MAX_CLIPS).tolist()
+                scores = _score_baselines(work, conversion, rows, fitted.facts.name, progress)
+                evaluation = evaluation.model_copy(update={"baselines": scores})
         write_refused(staging / REFUSED_FILE, conversion.refusals)
         write_projector(staging, embeddings, seed=SEED)
         n_windows = len(np.load(staging / WINDOW_ROWS_FILE, mmap_mode="r"))
@@ -87,45 +71,16 @@ def stage_release(
         write_manifest(staging, build_key, fitted.facts, tuning, catalogue, evaluation)
 
 
-def write_manifest(
-    staging: Path,
-    build_key: str,
-    encoder: EncoderFacts,
-    tuning: Tuning,
-    catalogue: CatalogueFacts,
-    evaluation: Evaluation,
-) -> None:
-    """The last file of a release: it names all others, with their sizes and hashes."""
-    index = IndexFacts(
-        kind=tuning.kind,
-        n_trees=tuning.n_trees,
-        search_k=tuning.search_k,
-        recall_at_10=tuning.recall_at_10,
-        us_per_query=tuning.us_per_query,
-    )
-    Manifest(
-        format_version=FORMAT_VERSION,
-        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        build_key=build_key,
-        made_with=_made_with(),
-        encoder=encoder,
-        index=index,
-        catalogue=catalogue,
-        evaluation=evaluation,
-        files=describe_files(staging),
-    ).write(staging)
-
-
 def _write_vectors(work: Workplace, conversion: Conversion, fitted: FittedEncoder, progress: Progress) -> Array:
     """Writes embeddings.npy, windows.npy and window_rows.npy through the exported encoder; returns the first."""
-    encoder = EagerEncoder(make_encoder(fitted.facts.name, work.checkpoint_path))
+    encoder = EagerEncoder(make_encoder(fitted.facts.name, kept_checkpoint(work, fitted.facts.name)))
     post = LoadedEncoder(fitted.path).post
     staging, sha256s = work.staging_dir, conversion.sha256s
     with features_of_catalogue(encoder, sha256s, work.wav_dir, work.features_dir, progress) as store:
         n_windows = [len(store.heard(sha256)) for sha256 in sha256s]
         shape = (len(sha256s), encoder.dim)
-        embeddings = _new_array(staging / EMBEDDINGS_FILE, shape, np.float32)
-        windows = _new_array(staging / WINDOWS_FILE, (sum(n_windows), encoder.dim), np.float16)
+        embeddings = new_npy(staging / EMBEDDINGS_FILE, shape, np.float32)
+        windows = new_npy(staging / WINDOWS_FILE, (sum(n_windows), encoder.dim), np.float16)
         first = 0
         for row, (vector, window_vectors) in enumerate(vectors_of(post, store, sha256s, encoder.dim)):
             embeddings[row] = vector
@@ -137,28 +92,14 @@ def _write_vectors(work: Workplace, conversion: Conversion, fitted: FittedEncode
     return open_npy(staging / EMBEDDINGS_FILE, shape, np.float32)
 
 
-def _new_array(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.memmap[Any, Any]:
-    """A .npy file to write to through a map, its room on the disk taken first: a full one kills who writes to a map."""
-    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
-    with path.open("rb+") as file:
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return array
-
-
-def _evaluate(
-    work: Workplace, conversion: Conversion, embeddings: Array, name: str, baselines: bool, progress: Progress
-) -> Evaluation:
-    """The encoder's scores, and each baseline's on the same clips; without labels there is nothing to compare."""
-    sample = sample_rows(len(embeddings), seed=SEED)
-    rows = [conversion.clips[row] for row in sample]
-    truth = Truth.of(rows)
-    scores = evaluate(embeddings[sample], truth, seed=SEED)
-    beside = [other for other in BASELINES if other != name] if baselines and scores.n_queries else []
-    return Evaluation(
-        n_clips=len(sample),
-        encoder=EncoderScores(name=name, **scores.to_json()),
-        baselines={other: _score_baseline(other, rows, truth, work, progress) for other in beside},
-    )
+def _score_baselines(
+    work: Workplace, conversion: Conversion, rows: Sequence[int], name: str, progress: Progress
+) -> dict[str, Scores]:
+    """Each baseline but the encoder itself on the clips that it is evaluated on too."""
+    clips = [conversion.clips[row] for row in rows]
+    truth = Truth.of(clips)
+    others = [other for other in BASELINES if other != name]
+    return {other: _score_baseline(other, clips, truth, work, progress) for other in others}
 
 
 def _score_baseline(name: str, rows: Sequence[Row], truth: Truth, work: Workplace, progress: Progress) -> Scores:
@@ -168,8 +109,3 @@ def _score_baseline(name: str, rows: Sequence[Row], truth: Truth, work: Workplac
         encoder.fit(store.of(sha256s))
         vectors = np.stack([vector for vector, _ in vectors_of(encoder.post, store, sha256s, encoder.dim)])
     return Scores(**evaluate(vectors, truth, seed=SEED).to_json())
-
-
-def _made_with() -> MadeWith:
-    versions: Mapping[str, str] = {name: version(name) for name in ("torch", "annoy")}
-    return MadeWith(audiorec=audiorec.__version__, python=platform.python_version(), git=git_commit(), **versions)

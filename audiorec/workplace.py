@@ -6,6 +6,7 @@ from pathlib import Path
 from time import perf_counter
 
 from audiorec.files import locked
+from audiorec.release import finish_swap
 
 
 class Workplace:
@@ -18,14 +19,17 @@ class Workplace:
         self.features_dir = self.work_dir / "features"
         self.encoder_dir = self.work_dir / "encoder"
         self.training_dir = self.work_dir / "training"
-        self.checkpoint_path = self.work_dir / "checkpoint.pt"  # of an encoder that learnt
+        self.checkpoint_path = self.work_dir / "checkpoint.pt"  # of an encoder of a VQ-VAE
+        self.base_path = self.work_dir / "base.pt"  # of `base`, in place of its own weights
+        self.added_dir = self.work_dir / "added"  # of clips that are on their way into the catalogue
         self.staging_dir = self.work_dir / "release"
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def locked(self) -> Iterator["Workplace"]:
-        """Raises Busy while another process works here."""
+        """Raises Busy while another process works here, NoSpace. A swap that was killed half-way is ended first."""
         with locked(self.work_dir / "lock", f"the model directory {self.model_dir}"):
+            finish_swap(self.model_dir)
             yield self
 
     @contextmanager

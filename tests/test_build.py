@@ -24,11 +24,13 @@ from audiorec.audio import CLIP_S, windows
 from audiorec.build import Built, build, convert_step, export_step, index_step
 from audiorec.convert import DEFAULT_LIMITS
 from audiorec.decoder import Decoder, DecoderPool
+from audiorec.edit import add, remove
 from audiorec.encoders import ENCODERS
 from audiorec.errors import BadCatalogue, BadModelDir, BadSetting, Busy, NoSpace
+from audiorec.guard import Guard
 from audiorec.nearest import Nearest
-from audiorec.release import Release, open_release, release_names
-from audiorec.stage import _new_array
+from audiorec.npy import new_npy
+from audiorec.release import Release, make_current, open_release, release_names
 from audiorec.tsv import read_tsv
 from audiorec.wav import read_wav
 from audiorec.workplace import Workplace
@@ -424,7 +426,7 @@ def test_an_encoder_of_other_code_is_exported_again(
 
 
 def test_an_unknown_encoder_is_refused_before_converting(audio_dir: Path, model_dir: Path) -> None:
-    with pytest.raises(BadSetting, match=r"got encoder 'MFFC', expected one of .*MFCC, .*MeanMel, .*Slopes"):
+    with pytest.raises(BadSetting, match=r"got encoder 'MFFC', expected one of .*base, .*MeanMel, MFCC, Slopes"):
         build(audio_dir, model_dir, encoder="MFFC")
     assert not model_dir.exists()
 
@@ -497,8 +499,8 @@ def without_current(model_dir: Path) -> None:
     (model_dir / "current").unlink()
 
 
-def rolled_back(model_dir: Path) -> None:
-    without_current(model_dir)
+def half_swapped(model_dir: Path) -> None:
+    (model_dir / "current").rename(model_dir / ".current")
     (model_dir / "current").symlink_to("versions/0001")
 
 
@@ -507,7 +509,7 @@ def dangling(model_dir: Path) -> None:
     (model_dir / "current").symlink_to("versions/0009")
 
 
-@pytest.mark.parametrize("change", [without_current, rolled_back, dangling])
+@pytest.mark.parametrize("change", [without_current, half_swapped, dangling])
 def test_a_release_that_is_there_is_made_current(audio_dir: Path, model_dir: Path, change: Change) -> None:
     """As after a build that was killed between its last two steps."""
     built(audio_dir, model_dir)
@@ -519,13 +521,78 @@ def test_a_release_that_is_there_is_made_current(audio_dir: Path, model_dir: Pat
     assert (made.published, made.release_dir.name) == (False, "0002")
     assert os.readlink(model_dir / "current") == "versions/0002"
     assert tree_state(model_dir / "versions") == state
+    assert (made.held_back, (model_dir / ".current").is_symlink()) == ("", False)
+
+
+def test_what_a_person_went_back_to_stays_until_told_otherwise(audio_dir: Path, model_dir: Path) -> None:
+    built(audio_dir, model_dir)
+    write(audio_dir, "tones/new.wav", tone(0.5, 1234))
+    built(audio_dir, model_dir)
+    make_current(model_dir, "0001")
+    again = built(audio_dir, model_dir)
+    assert (again.published, again.release_dir.name) == (False, "0002")
+    assert again.held_back == "another one was made current since"
+    assert os.readlink(model_dir / "current") == "versions/0001"
+    told = built(audio_dir, model_dir, guard=Guard(make_current=True))
+    assert (told.published, told.held_back, told.release_dir.name) == (False, "", "0002")
+    assert os.readlink(model_dir / "current") == "versions/0002"
+
+
+def test_a_release_that_is_worse_does_not_become_current(audio_dir: Path, model_dir: Path) -> None:
+    built(audio_dir, model_dir)
+    write(audio_dir, "tones/new.wav", tone(0.5, 1234))
+    made = built(audio_dir, model_dir, guard=Guard(tolerance=-2.0))
+    assert (made.published, made.release_dir.name) == (True, "0002")
+    assert made.held_back.startswith("recall@10 is 1.0000, expected at least 3.0000, as release 0001 has 1.0000; P@5")
+    assert made.manifest.held_back == made.held_back
+    assert os.readlink(model_dir / "current") == "versions/0001"
+    again = built(audio_dir, model_dir)
+    assert (again.published, again.held_back, again.release_dir) == (False, made.held_back, made.release_dir)
+    write(audio_dir, "tones/newer.wav", tone(0.5, 1500))
+    third = built(audio_dir, model_dir)
+    assert (third.published, third.held_back, third.release_dir.name) == (True, "", "0003")
+
+
+def test_a_build_does_not_undo_what_was_added_and_removed(audio_dir: Path, model_dir: Path, tmp_path: Path) -> None:
+    """Unless it is told so; and what is in the folder by then, or no longer, is nothing undone."""
+    built(audio_dir, model_dir)
+    write(tmp_path / "more", "tones/added.wav", tone(0.5, 700))
+    write(tmp_path / "more", "tones/low.wav", tone(0.5, 250))
+    add(model_dir, [tmp_path / "more"], replace=True)
+    remove(model_dir, ["noises/white.wav"])
+    made = built(audio_dir, model_dir)
+    assert (made.published, made.release_dir.name) == (True, "0004")
+    assert made.held_back == (
+        "lacks 2 clips that had been added ('tones/added.wav'): put them into the folder; "
+        "has a clip again that had been removed ('noises/white.wav'): take them out of the folder"
+    )
+    assert os.readlink(model_dir / "current") == "versions/0003"
+    assert not built(audio_dir, model_dir).published
+    shutil.copytree(tmp_path / "more", audio_dir, dirs_exist_ok=True)
+    (audio_dir / "noises/white.wav").unlink()
+    done = built(audio_dir, model_dir)
+    assert (done.published, done.held_back, done.release_dir.name) == (True, "", "0005")
+    edited_dir = model_dir / "versions" / "0003"
+    assert sorted(row["clip_id"] for row in rows_of(edited_dir)) == [r["clip_id"] for r in rows_of(done.release_dir)]
+    assert not (done.release_dir / "changes.tsv").exists()
+
+
+def test_a_build_undoes_what_was_added_when_told_so(audio_dir: Path, model_dir: Path, tmp_path: Path) -> None:
+    first = built(audio_dir, model_dir)
+    write(tmp_path / "more", "tones/added.wav", tone(0.5, 700))
+    add(model_dir, [tmp_path / "more"])
+    made = built(audio_dir, model_dir, guard=Guard(make_current=True))
+    assert (made.published, made.held_back, made.release_dir.name) == (True, "", "0003")
+    assert rows_of(made.release_dir) == rows_of(first.release_dir)
+    assert (made.release_dir / "encoder.pt").samefile(first.release_dir / "encoder.pt")
 
 
 def test_a_current_that_was_copied_as_a_folder_is_refused(audio_dir: Path, model_dir: Path) -> None:
     release_dir = built(audio_dir, model_dir).release_dir
     without_current(model_dir)
     copied(release_dir, model_dir / "current")
-    assert not built(audio_dir, model_dir).published  # it is whole, and of this build
+    made = built(audio_dir, model_dir)
+    assert (made.published, made.held_back) == (False, "")  # it is whole, and of this build
     write(audio_dir, "tones/new.wav", tone(0.5, 1234))
     with pytest.raises(BadModelDir, match=rf"got {model_dir / 'current'}, which is a folder, expected a link"):
         built(audio_dir, model_dir)
@@ -634,4 +701,4 @@ def test_room_is_taken_before_it_is_written_to(small_disk: Path) -> None:
     """Its first page and its last would fit; writing through a map to one between them would end the process."""
     subprocess.run(["mount", "-o", "remount,size=16k", small_disk], check=True)
     with pytest.raises(OSError, match="No space left on device"):
-        _new_array(small_disk / "embeddings.npy", (10_000, 4), np.float32)
+        new_npy(small_disk / "embeddings.npy", (10_000, 4), np.float32)

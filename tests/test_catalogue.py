@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from audiorec.catalogue import Scan, scan
+from audiorec.catalogue import Scan, scan, scan_all
 from audiorec.errors import BadCatalogue
 
 
@@ -213,3 +213,33 @@ def test_folders_that_may_not_be_read(unprivileged_dir: Path) -> None:
 def test_a_catalogue_that_may_not_be_read(unprivileged_dir: Path) -> None:
     (fill(unprivileged_dir / "clips", "a.wav")).chmod(0o000)
     assert codes(scan(unprivileged_dir / "clips")) == {".": "unreadable"}
+
+
+def test_folders_and_files_together(tmp_path: Path) -> None:
+    fill(tmp_path / "one", "dogs/rex.wav", "notes.txt", labels="path,title\ndogs/rex.wav,Rex\ngone.wav,Gone\n")
+    fill(tmp_path / "two", "tom.wav", "kit.wav", labels="path,label\ntom.wav,cat\ngone.wav,x\n")
+    found = scan_all([tmp_path / "one", tmp_path / "two" / "tom.wav", tmp_path / "two" / "kit.wav"])
+    assert fields(found) == {"dogs/rex.wav": {"title": "Rex"}, "kit.wav": {}, "tom.wav": {"label": "cat"}}
+    assert ids(found) == sorted(ids(found))
+    assert codes(found) == {"gone.wav": "missing_file"}  # of the whole folder; of the other nobody asked for it
+    assert found.n_ignored == 2  # the notes, and the table
+
+
+def test_a_file_named_twice_is_one_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, "a.wav", "in/b.wav")
+    monkeypatch.chdir(tmp_path)
+    found = scan_all([Path("a.wav"), tmp_path / "a.wav", tmp_path, Path("in/../a.wav"), Path("in/b.wav")])
+    assert ids(found) == ["a.wav", "b.wav", "in/b.wav"]
+    assert all(candidate.path.is_absolute() for candidate in found.candidates)
+
+
+def test_a_file_that_was_crawled_has_its_row(tmp_path: Path) -> None:
+    (fill(tmp_path, "a.wav") / "clips.tsv").write_text("path\tclip_id\ttitle\na.wav\tcoub:1\tFirst\n")
+    assert fields(scan_all([tmp_path / "a.wav"])) == {"coub:1": {"clip_id": "coub:1", "title": "First"}}
+    fill(tmp_path, labels="path,title\na.wav,Mine\n")
+    assert fields(scan_all([tmp_path / "a.wav"])) == {"coub:1": {"clip_id": "coub:1", "title": "Mine"}}
+
+
+def test_a_path_where_there_is_nothing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BadCatalogue, match=r"got \S+/no\.wav, which does not exist, expected a clip or a folder of"):
+        scan_all([fill(tmp_path, "a.wav") / "a.wav", tmp_path / "no.wav"])

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from audiorec import evaluate as evaluate_module
 from audiorec.build import build
 from audiorec.cli import app
-from audiorec.errors import BadModelDir
-from audiorec.evaluate import Scores, Truth, evaluate, sample_rows
+from audiorec.evaluate import Scores, Truth, evaluate, ranks_of
+from audiorec.metadata import Metadata, write_metadata
 from audiorec.release import open_release
 from audiorec.remeasure import measure_index, remeasure
 
@@ -172,13 +172,23 @@ def test_a_hub_is_seen() -> None:
     assert abs(evaluate(ring, Truth.of([{}] * n)).hubness) < 0.5
 
 
-def test_a_large_catalogue_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert sample_rows(50).tolist() == list(range(50))
-    monkeypatch.setattr(evaluate_module, "MAX_CLIPS", 20)
-    sample = sample_rows(50)
-    assert len(set(sample.tolist())) == 20
-    assert (np.diff(sample) > 0).all()
-    assert sample_rows(50).tolist() == sample.tolist() != sample_rows(50, seed=1).tolist()
+def by_sorting(hits: Sequence[bool], similarities: Vectors) -> list[int]:
+    """The ranks of hits by the book: all are ordered, the first of equals first."""
+    order = sorted(range(len(hits)), key=lambda row: (-similarities[row], row))
+    return [rank for rank, row in enumerate(order, start=1) if hits[row]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ranks_are_those_of_sorting_everything(seed: int) -> None:
+    """With similarities of few values, as copies of a sound have."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 60))
+    similarities = rng.integers(-3, 4, n).astype(np.float32) / 3
+    hits = rng.random(n) < 0.4
+    assert ranks_of(hits, similarities).tolist() == by_sorting(hits.tolist(), similarities)
+
+
+def test_queries_of_a_large_catalogue_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"label": "ab"[i % 2]} for i in range(50)]
     monkeypatch.setattr(evaluate_module, "MAX_QUERIES", 10)
     assert evaluate(unit_rows(50, 4), Truth.of(rows)).n_queries == 10
@@ -202,14 +212,35 @@ def test_the_index_is_measured_whatever_answers(catalogue: Catalogue, tmp_path: 
     assert 0.9 < measured["recall_at_10"] <= 1
 
 
-def test_metadata_that_was_cut_is_refused(catalogue: Catalogue, tmp_path: Path) -> None:
-    release_dir = copied((catalogue.model_dir / "current").resolve(), tmp_path / "release")
-    path = release_dir / "metadata.tsv"
-    header, first, *rest = path.read_bytes().splitlines(keepends=True)
-    joined = first.rstrip(b"\n") + b"x" * len(rest[0]) + b"\n"
-    path.write_bytes(b"".join([header, joined, *rest[1:]]))  # a row less in as many bytes
-    with pytest.raises(BadModelDir, match=f"got {N_CLIPS - 1} clips in metadata.tsv, expected {N_CLIPS}: copy"):
-        remeasure(release_dir)
+def test_labels_and_artists_and_groups_of_a_catalogue(tmp_path: Path) -> None:
+    """Read from the release or from rows of text, the truth is the same, numbers for groups and none at all as well."""
+    cells = [("a;b", "", "1"), ("b", "Ada", "1"), ("", "Ada", "2"), ("c", "Bo", "")]
+    rows = [
+        {"clip_id": f"{i}", "label": label, "artist": artist, "group": group}
+        for i, (label, artist, group) in enumerate(cells)
+    ]
+    write_metadata(tmp_path, rows, ["group"])
+    truth = Truth.of_catalogue(Metadata.open(tmp_path), np.array([0, 1, 3]))
+    expected = Truth.of([rows[0], rows[1], rows[3]])
+    assert truth.labels == expected.labels == [("a", "b"), ("b",), ("c",)]
+    assert [[own.tolist() for own in of_clip] for of_clip in truth.own] == [[[0, 1], []], [[0, 1], [1]], [[], [2]]]
+    assert [[own.tolist() for own in of_clip] for of_clip in expected.own] == [[[0, 1], []], [[0, 1], [1]], [[], [2]]]
+
+
+def test_a_sample_stays_nearly_the_same_when_the_catalogue_does(tmp_path: Path) -> None:
+    ids = [f"clips/{i}.wav" for i in range(500)]
+    samples = []
+    for name, some in (("before", ids), ("after", [*ids[:100], *ids[110:], "new.wav"])):
+        (tmp_path / name).mkdir()
+        write_metadata(tmp_path / name, [{"clip_id": clip_id} for clip_id in some])
+        metadata = Metadata.open(tmp_path / name)
+        rows = metadata.sample(100)
+        assert len(rows) == 100
+        assert (np.diff(rows) > 0).all()
+        samples.append({metadata.clip_id(row) for row in rows.tolist()})
+        assert metadata.sample(1000).tolist() == list(range(len(some)))
+    assert 85 <= len(samples[0] & samples[1]) < 100
+    assert len({clip_id for clip_id in samples[0] if int(clip_id[6:-4]) < 250}) in range(30, 71)
 
 
 def test_mfcc_finds_animals(shared: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from audiorec.errors import BadModelDir, BadSetting, NoSpace
 from audiorec.index import Engine, Floats, annoy, annoy_file, open_engine, tuning
 from audiorec.index.annoy import AnnoyEngine, build_annoy, verify_annoy
 from audiorec.index.exact import SLACK, ExactEngine, highest
-from audiorec.index.tuning import tune
+from audiorec.index.tuning import tune, tune_again
 
 DIM = 16
 N_TREES = 4
@@ -305,6 +305,48 @@ def test_tuning_says_when_the_target_is_out_of_reach(tmp_path: Path) -> None:
     assert tuned.recall_at_10 < 0.9
     assert tuned.kind == "exact"
     verify_annoy(tmp_path / "index.ann", embeddings, tuned.n_trees)
+
+
+def test_a_choice_is_made_again_without_the_search(tmp_path: Path) -> None:
+    embeddings, path = clustered(5000), tmp_path / "index.ann"
+    first = tune(embeddings[:4000], path, n_queries=500)
+    assert first.tuned_clips == 4000
+    with patch.object(tuning, "tune", None):
+        again = tune_again(embeddings, path, first.n_trees, first.search_k, tuned_clips=4000)
+    assert again.reached
+    assert (again.n_trees, again.tuned_clips, again.n_queries) == (first.n_trees, 4000, 1000)
+    assert again.search_k >= first.search_k
+    verify_annoy(path, embeddings, again.n_trees)
+    engine = AnnoyEngine.open(path, embeddings, again.n_trees, again.search_k)
+    assert recall(engine, np.random.default_rng(9).choice(5000, 500, replace=False), 10) >= 0.985
+
+
+def test_a_search_that_finds_too_little_examines_more(tmp_path: Path) -> None:
+    embeddings = clustered(3000)
+    with patch.object(tuning, "tune", None):
+        again = tune_again(embeddings, tmp_path / "index.ann", 4, 64, tuned_clips=3000)
+    assert again.reached
+    assert again.search_k > 64
+
+
+@pytest.mark.parametrize("tuned_clips", [1999, 499, 1, 10**6])
+def test_a_catalogue_of_another_size_is_tuned_anew(tmp_path: Path, tuned_clips: int) -> None:
+    anew = Mock(name="tuned anew")
+    with patch.object(tuning, "tune", lambda *_, **__: anew):
+        again = tune_again(clustered(1000), tmp_path / "index.ann", 4, 1000, tuned_clips=tuned_clips)
+    assert (again is anew) == (tuned_clips != 1999)
+
+
+def test_what_never_finds_enough_is_tuned_anew(tmp_path: Path) -> None:
+    anew = Mock(name="tuned anew")
+    with patch.object(tuning, "tune", lambda *_, **__: anew), patch.object(tuning, "_limit", lambda n: 64):
+        assert tune_again(clustered(2000), tmp_path / "index.ann", 1, 16, tuned_clips=2000) is anew
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, DIM + 3])
+def test_a_handful_is_tuned_again(tmp_path: Path, n: int) -> None:
+    again = tune_again(sign_vectors(n), tmp_path / "index.ann", 4, 64, tuned_clips=n)
+    assert (again.recall_at_10, again.reached, again.n_queries) == (1, True, n)
 
 
 @pytest.mark.parametrize(("annoy_us", "exact_us", "kind"), [(100, 1000, "annoy"), (100, 150, "exact"), (9, 5, "exact")])

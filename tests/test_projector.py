@@ -10,7 +10,7 @@ from model_dirs import unit_rows
 
 from audiorec import projector
 from audiorec.metadata import write_metadata
-from audiorec.projector import CONFIG_FILE, SAMPLE_FILE, TENSORS_FILE, write_projector
+from audiorec.projector import CONFIG_FILE, SAMPLE_FILE, TENSORS_FILE, revise_projector, write_projector
 from audiorec.release import open_release
 from audiorec.tsv import read_tsv
 
@@ -67,6 +67,53 @@ def test_of_many_clips_a_sample_is_shown(folder: Path, monkeypatch: pytest.Monke
     before = (folder / TENSORS_FILE).read_bytes()
     write_projector(folder, vectors, seed=3)
     assert (folder / TENSORS_FILE).read_bytes() == before
+
+
+def revised(folder: Path, tmp_path: Path, gone: Sequence[str], n: int) -> Path:
+    """The projector's files of a release of n clips made from that in `folder`."""
+    target = tmp_path / "revised"
+    target.mkdir()
+    write_metadata(target, [{"clip_id": f"{i}.wav"} for i in range(n)], [])
+    revise_projector(target, folder, unit_rows(n, 5, seed=1), gone)
+    return target
+
+
+def test_the_sample_stays_when_clips_are_added(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(projector, "MAX_CLIPS", 10)
+    write_projector(folder, unit_rows(N, 5))
+    target = revised(folder, tmp_path, [], N + 3)
+    for name in (TENSORS_FILE, SAMPLE_FILE, CONFIG_FILE):
+        assert (target / name).samefile(folder / name)
+
+
+def test_a_clip_that_is_gone_is_not_in_the_sample(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projector, "MAX_CLIPS", 10)
+    write_projector(folder, unit_rows(N, 5))
+    before = list(read_tsv(folder / SAMPLE_FILE))
+    points = (folder / TENSORS_FILE).read_text().splitlines()
+    gone = [before[0]["clip_id"], before[4]["clip_id"], "no such clip"]
+    target = revised(folder, tmp_path, gone, N - 2)
+    left = [number for number in range(10) if number not in (0, 4)]
+    assert list(read_tsv(target / SAMPLE_FILE)) == [before[number] for number in left]
+    assert (target / TENSORS_FILE).read_text().splitlines() == [points[number] for number in left]
+    assert config_of(target)["metadata_path"] == SAMPLE_FILE
+
+
+@pytest.mark.parametrize(("max_before", "max_after", "n_points"), [(N, N + 3, N + 3), (10, N + 3, N + 3), (N, 10, 10)])
+def test_all_points_are_written_anew_where_there_is_no_sample_to_keep(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_before: int, max_after: int, n_points: int
+) -> None:
+    monkeypatch.setattr(projector, "MAX_CLIPS", max_before)
+    write_projector(folder, unit_rows(N, 5))
+    monkeypatch.setattr(projector, "MAX_CLIPS", max_after)
+    target = revised(folder, tmp_path, [], N + 3)
+    points = np.loadtxt(target / TENSORS_FILE, delimiter="\t")
+    assert len(points) == n_points
+    assert len(shown(target, config_of(target)["metadata_path"])) == n_points
+    if n_points == N + 3:
+        np.testing.assert_allclose(points, unit_rows(N + 3, 5, seed=1), atol=1e-5)
 
 
 def test_one_clip_is_a_point(tmp_path: Path) -> None:

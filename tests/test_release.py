@@ -25,6 +25,7 @@ from audiorec.encoders.mean_mel import MeanMel
 from audiorec.encoders.mfcc import MFCC
 from audiorec.errors import BadModelDir
 from audiorec.export import export_encoder
+from audiorec.holds import is_held
 from audiorec.manifest import MANIFEST_FILE, read_manifest
 from audiorec.nearest import Nearest
 from audiorec.release import (
@@ -34,6 +35,8 @@ from audiorec.release import (
     SERVED_FILES,
     WINDOW_ROWS_FILE,
     WINDOWS_FILE,
+    current_name,
+    finish_swap,
     make_current,
     open_release,
     publish,
@@ -508,7 +511,11 @@ def a_file(model_dir: Path) -> None:
 def test_a_model_directory_without_a_release_is_refused(model_dir: Path, change: Damage) -> None:
     change(model_dir)
     reason = "which does not exist" if change is nothing_at_all else "without a published release"
-    with pytest.raises(BadModelDir, match=rf"got {model_dir}.* {reason}, expected a model directory: .*audiorec build"):
+    reason += ", expected a model directory: "
+    command = "audiorec build"
+    if change in (no_current, dangling_current, looping_current):
+        reason, command = "without a current release, expected it to be one of 0001: choose it by ", "audiorec use"
+    with pytest.raises(BadModelDir, match=rf"got {model_dir}.* {reason}.*{command}"):
         open_release(model_dir)
     assert reason in refused_by_inspect(model_dir)
 
@@ -590,6 +597,42 @@ def test_a_swap_that_was_killed_leaves_nothing_in_the_way(model_dir: Path) -> No
     (model_dir / ".current").symlink_to("versions/0007")  # made, and not yet in its place
     publish(staged(model_dir), model_dir)
     assert os.readlink(model_dir / "current") == "versions/0002"
+
+
+@pytest.mark.parametrize(("target", "current"), [("0002", "0002"), ("0007", "0001")])
+def test_a_swap_that_was_killed_is_ended(model_dir: Path, target: str, current: str) -> None:
+    """To the release that was meant, or not at all when that was not published any more."""
+    copied(model_dir / "versions" / "0001", model_dir / "versions" / "0002")
+    (model_dir / ".current").symlink_to(f"versions/{target}")
+    finish_swap(model_dir)
+    assert current_name(model_dir) == current
+    assert not (model_dir / ".current").is_symlink()
+    finish_swap(model_dir)
+    assert current_name(model_dir) == current
+
+
+def test_one_that_is_held_back_is_published_and_not_current(model_dir: Path) -> None:
+    staging = staged(model_dir)
+    edit_manifest(staging, {"held_back": "it is worse"})
+    assert publish(staging, model_dir).name == "0002"
+    assert (release_names(model_dir), current_name(model_dir)) == (["0001", "0002"], "0001")
+    assert open_release(model_dir / "versions" / "0002", verify=True).manifest.held_back == "it is worse"
+
+
+def test_a_current_that_is_a_folder_stops_the_next_before_it_is_published(model_dir: Path) -> None:
+    staging = staged(model_dir)
+    (model_dir / "current").unlink()
+    (model_dir / "current").mkdir()
+    with pytest.raises(BadModelDir, match="which is a folder, expected a link to a release"):
+        publish(staging, model_dir)
+    assert release_names(model_dir) == ["0001"]
+
+
+def test_an_open_release_is_held(model_dir: Path) -> None:
+    release = open_release(model_dir)
+    assert is_held(release.directory)
+    del release
+    assert not is_held(model_dir / "versions" / "0001")
 
 
 def test_a_current_that_is_a_folder_is_not_deleted(model_dir: Path) -> None:

@@ -22,6 +22,7 @@ TIE = 1e-6  # a clip no more than this less similar than the k-th neighbour coun
 MARGIN = 3  # standard errors that the recall must lie above the target, as several looks are taken at one sample
 WORTH_US = 100  # a query must become this much faster to give up the certainty of exact search
 N_TIMED = 100
+MAX_GROWTH = 2  # a catalogue that has grown or shrunk by more than this is tuned anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Tuning:
 
     kind: "annoy", or "exact" where exact search is about as fast or Annoy stays below the target.
     recall_at_10, us_per_query: of the Annoy index, whichever kind was chosen, for single queries without filters.
-    n_queries: held-out clips that the recall was measured on.
+    n_queries: held-out clips that the recall was measured on. tuned_clips: catalogue that the choice was made for.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Tuning:
     exact_us_per_query: float
     target_recall: float
     n_queries: int
+    tuned_clips: int
 
     @property
     def reached(self) -> bool:
@@ -106,20 +108,53 @@ def tune(
     finally:
         for trial_path in paths.values():
             trial_path.unlink(missing_ok=True)
-    engine, floors = best.engine, _floors(exact, judging)
-    while (recall := fmean(_recalls(engine, judging, floors))) < target_recall and engine.search_k < _limit(n):
+    return _judged(best.engine, best.n_trees, judging, target_recall, tuned_clips=n)
+
+
+def tune_again(
+    embeddings: Floats,
+    path: Path,
+    n_trees: int,
+    search_k: int,
+    *,
+    tuned_clips: int,
+    target_recall: float = 0.99,
+    n_queries: int = 1000,
+    seed: int = 0,
+) -> Tuning:
+    """Write to `path` the index of `embeddings` that was the choice for a catalogue of nearly the same, and measure it.
+
+    Should it see less than the target, `search_k` grows as in `tune`; where that is not enough, or the catalogue has
+    more than doubled or halved since, all is tuned anew. Else it takes a fraction of the time. Raises NoSpace.
+    """
+    n = len(embeddings)
+    if max(n, tuned_clips) > MAX_GROWTH * min(n, tuned_clips):
+        return tune(embeddings, path, target_recall=target_recall, seed=seed)
+    build_annoy(embeddings, path, n_trees, seed)
+    engine = AnnoyEngine.open(path, embeddings, n_trees, search_k)
+    judging = np.random.default_rng(seed).choice(n, min(n, n_queries), replace=False)
+    again = _judged(engine, n_trees, judging, target_recall, tuned_clips=tuned_clips)
+    return again if again.reached else tune(embeddings, path, target_recall=target_recall, seed=seed)
+
+
+def _judged(engine: AnnoyEngine, n_trees: int, judging: Rows, target_recall: float, *, tuned_clips: int) -> Tuning:
+    """What an index does on clips that had no part in its choice, with a `search_k` that lets them see the target."""
+    exact = engine.exact
+    floors, limit = _floors(exact, judging), _limit(len(engine.embeddings))
+    while (recall := fmean(_recalls(engine, judging, floors))) < target_recall and engine.search_k < limit:
         engine.search_k += engine.search_k // 8
-    timed = embeddings[judging[:N_TIMED]]
+    timed = engine.embeddings[judging[:N_TIMED]]
     us, exact_us = _us_per_query(engine, timed), _us_per_query(exact, timed)
     return Tuning(
         kind="annoy" if us + WORTH_US < exact_us and recall >= target_recall else "exact",
-        n_trees=best.n_trees,
+        n_trees=n_trees,
         search_k=engine.search_k,
         recall_at_10=recall,
         us_per_query=us,
         exact_us_per_query=exact_us,
         target_recall=target_recall,
         n_queries=len(judging),
+        tuned_clips=tuned_clips,
     )
 
 

@@ -1,0 +1,171 @@
+"""The commands on a catalogue that is there: clips added and removed, releases listed, chosen and deleted."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from audiorec.terminal import EXIT_NOT_CURRENT, EXIT_SOME_REFUSED, progress, reported, show, show_json
+
+if TYPE_CHECKING:
+    from audiorec.edit import Edited
+
+app = typer.Typer()
+
+ModelDir = Annotated[Path, typer.Argument(help="The model directory.")]
+Workers = Annotated[Optional[int], typer.Option(min=1, help="Processes that decode; one a core.")]  # noqa: UP045
+MaxS = Annotated[float, typer.Option("--max-s", min=0.1, help="The longest clip that is taken, in seconds.")]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        help="How much recall@10 may fall before a release is held back; P@5 and mAP may by 1/sqrt(queries) more.",
+    ),
+]
+MakeCurrent = Annotated[bool, typer.Option("--make-current", help="Serve the release whatever it measures.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+
+
+def end_not_current(name: str, held_back: str, model_dir: Path) -> None:
+    """Says why a release is not current and what makes it so, and ends with the exit code for that; if it is not."""
+    if held_back:
+        show(f"\nrelease {name} is not current: {held_back}\nto serve it all the same: audiorec use {model_dir} {name}")
+        raise typer.Exit(EXIT_NOT_CURRENT)
+
+
+@app.command()
+def add(
+    model_dir: ModelDir,
+    clips: Annotated[list[Path], typer.Argument(help="Files, and folders with a labels.csv or a folder a label.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Put a clip in the place of another with its id.")] = False,
+    tolerance: Tolerance = 0.01,
+    make_current: MakeCurrent = False,
+    workers: Workers = None,
+    max_s: MaxS = 3600.0,
+    as_json: AsJson = False,
+) -> None:
+    """Add clips to the catalogue: the next release, with the encoder and all vectors of the current one.
+
+    A clip's id is its path below the folder that is given, or what a labels.csv says. Stopped anywhere, the same
+    command goes on. Exit code 3: done, but some clips were refused; 8: the release is there, but not current.
+    """
+    from audiorec.decoder import DecodeLimits
+    from audiorec.edit import add as run
+    from audiorec.guard import Guard
+
+    with reported():
+        edited = run(
+            model_dir,
+            clips,
+            replace=replace,
+            guard=Guard(tolerance, make_current),
+            limits=DecodeLimits(max_s=max_s),
+            n_workers=workers,
+            progress=progress,
+        )
+        _end(edited, model_dir, as_json)
+
+
+@app.command()
+def remove(
+    model_dir: ModelDir,
+    clip_ids: Annotated[Optional[list[str]], typer.Argument(metavar="[IDS]...", help="Clip ids.")] = None,  # noqa: UP045
+    from_file: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--from-file", help="More ids, one a line, written as in metadata.tsv; - reads standard input."),
+    ] = None,
+    tolerance: Tolerance = 0.01,
+    make_current: MakeCurrent = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove clips from the catalogue: the next release, with all other clips of the current one.
+
+    Exit code 3: done, but some ids were unknown; 8: the release is there, but worse, and not current.
+    """
+    from audiorec.edit import remove as run
+    from audiorec.guard import Guard
+
+    with reported():
+        wanted = [*(clip_ids or []), *(_ids_in(from_file) if from_file else [])]
+        if not wanted:
+            raise typer.BadParameter("expected clip ids, or --from-file")
+        _end(run(model_dir, wanted, guard=Guard(tolerance, make_current)), model_dir, as_json)
+
+
+def _ids_in(path: Path) -> list[str]:
+    from audiorec.errors import BadModelDir
+    from audiorec.tsv import unescape_cell
+
+    try:
+        text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return [unescape_cell(line) for line in text.decode().split("\n") if line]
+    except (OSError, ValueError, BadModelDir) as error:
+        raise typer.BadParameter(f"got {path}, expected a readable list of clip ids ({error})") from None
+
+
+def _end(edited: "Edited", model_dir: Path, as_json: bool) -> None:
+    from audiorec.report import edit_summary
+
+    name, held_back = edited.published.release_dir.name, edited.published.held_back
+    if as_json:
+        show_json(edited.to_json())
+    else:
+        show(edit_summary(edited))
+    if held_back and as_json:
+        raise typer.Exit(EXIT_NOT_CURRENT)
+    end_not_current(name, held_back, model_dir)
+    if edited.refusals or edited.unknown:
+        raise typer.Exit(EXIT_SOME_REFUSED)
+
+
+@app.command()
+def releases(model_dir: ModelDir, as_json: AsJson = False) -> None:
+    """List the releases: which one is current, what each holds, measures and costs, and which a service holds."""
+    from audiorec.lifecycle import list_releases
+    from audiorec.report import releases_table
+
+    with reported():
+        listed = list_releases(model_dir)
+        if as_json:
+            show_json([release.to_json() for release in listed], indent=1)
+        else:
+            show(releases_table(listed))
+
+
+@app.command()
+def use(
+    model_dir: ModelDir,
+    release: Annotated[str, typer.Argument(help="A release, as 0003, or the path of one elsewhere, to copy it.")],
+) -> None:
+    """Make a release current, older or newer, after a look at every byte of it."""
+    from audiorec.lifecycle import use as run
+
+    with reported():
+        show(f"release {run(model_dir, release)} is current")
+
+
+@app.command()
+def rollback(
+    model_dir: ModelDir,
+    release: Annotated[Optional[str], typer.Argument(help="Which one; the one before the current.")] = None,  # noqa: UP045
+) -> None:
+    """Go back to an older release, after a look at every byte of it."""
+    from audiorec.lifecycle import rollback as run
+
+    with reported():
+        show(f"release {run(model_dir, release)} is current")
+
+
+@app.command()
+def prune(
+    model_dir: ModelDir,
+    keep: Annotated[int, typer.Option(min=1, help="How many of the newest releases stay.")],
+) -> None:
+    """Delete old releases; never the current one, nor one that a running service holds."""
+    from audiorec.lifecycle import prune as run
+    from audiorec.report import prune_summary
+
+    with reported():
+        show(prune_summary(run(model_dir, keep)))
