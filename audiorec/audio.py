@@ -141,7 +141,7 @@ def windows(pcm: Pcm) -> Waveform:
     A short clip repeats to fill one; a long one gives consecutive windows, the last kept when it is at least half
     full, and filled by repeating itself. Returns (n_windows, CLIP_SAMPLES) float32 in [-1, 1], n_windows >= 1.
     """
-    n_windows = _n_windows(len(pcm))
+    n_windows = count_windows(len(pcm))
     cut = np.empty((n_windows, CLIP_SAMPLES), np.float32)
     for i, window in enumerate(cut):
         part = pcm[i * CLIP_SAMPLES : (i + 1) * CLIP_SAMPLES]
@@ -150,13 +150,14 @@ def windows(pcm: Pcm) -> Waveform:
     return cut
 
 
-def _n_windows(n_samples: int) -> int:
+def count_windows(n_samples: int) -> int:
+    """Of a clip, at least 1."""
     return max(1, (n_samples + CLIP_SAMPLES // 2) // CLIP_SAMPLES)
 
 
 def _n_kept(n_samples: int) -> int:
     """How many of a clip's samples are in its windows: a rest of less than half a window is not."""
-    return min(n_samples, _n_windows(n_samples) * CLIP_SAMPLES)
+    return min(n_samples, count_windows(n_samples) * CLIP_SAMPLES)
 
 
 def sounding(cut: Waveform) -> npt.NDArray[np.bool_]:

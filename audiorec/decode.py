@@ -1,4 +1,4 @@
-"""A sound file, whatever its container, to a clip: libsndfile where it can, an `ffmpeg` subprocess for the rest.
+"""A sound file, whatever its container, to a clip: numpy for plain WAVs, libsndfile where it can, ffmpeg for the rest.
 
 Decoders have faults that hostile files know of. Call `decode` where a crash costs nothing: `decoder.py` runs it in a
 limited child process, and everything in audiorec that decodes goes through there.
@@ -9,7 +9,6 @@ import os
 import shutil
 import struct
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,8 @@ import soundfile
 
 from audiorec.audio import Pcm, Waveform, to_clip, too_long
 from audiorec.errors import BadAudio
+from audiorec.memory_file import memory_file
+from audiorec.plain_wav import MAX_PLAIN_BYTES, decode_plain_wav
 
 BLOCK_SAMPLES = 2**16  # of all channels together: what is in memory at a time, whatever a header claims
 MAX_CHANNELS = 64
@@ -45,14 +46,18 @@ MAGIC = {  # leading bytes -> reason code, what it is
 }
 
 
-def decode(source: Path | bytes, *, max_s: float) -> Pcm:
+def decode(source: Path | bytes | BinaryIO, *, max_s: float) -> Pcm:
     """Decodes a file, or the bytes of one, to canonical PCM: (n_samples,) int16, mono, 16 kHz, peak-normalised.
 
     max_s: the longest clip that is accepted, counted while decoding. The extension is not looked at, only the content.
     Raises BadAudio, whose `code` is the reason.
     """
+    if isinstance(source, bytes) and (pcm := decode_plain_wav(source, max_s=max_s)) is not None:
+        return pcm
     with _opened(source) as file:
         _check_content(file)
+        if (pcm := decode_plain_wav(_small_wav(file), max_s=max_s)) is not None:
+            return pcm
         if _is_long_opus(file) and shutil.which("ffmpeg"):
             return _decode_by_ffmpeg(file, max_s)
         try:
@@ -61,6 +66,16 @@ def decode(source: Path | bytes, *, max_s: float) -> Pcm:
             return _decode_by_ffmpeg(file, max_s)
         with sound:
             return to_clip(_blocks(sound, max_s), sound.samplerate, max_s=max_s)
+
+
+def _small_wav(file: BinaryIO) -> bytes:
+    """All of the file where it is one; nothing where not. Leaves the file at its start."""
+    head = file.read(12)
+    is_one = head[:4] == b"RIFF" and head[8:] == b"WAVE" and file.seek(0, os.SEEK_END) <= MAX_PLAIN_BYTES
+    file.seek(len(head))
+    sound = head + file.read() if is_one else b""
+    file.seek(0)
+    return sound
 
 
 def _is_long_opus(file: BinaryIO) -> bool:
@@ -79,23 +94,19 @@ class _SoundStream(soundfile.SoundFile):  # type: ignore[misc]
 
 
 @contextmanager
-def _opened(source: Path | bytes) -> Iterator[BinaryIO]:
-    """A real file either way, so that every decoder can seek in it and none is handed a name."""
+def _opened(source: Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
+    """A real file in any case, so that every decoder can seek in it and none is handed a name."""
     if isinstance(source, Path):
         with source.open("rb") as file:
             yield file
-    else:
-        with _anonymous_file() as file:
+    elif isinstance(source, bytes):
+        with memory_file() as file:
             file.write(source)
             file.seek(0)
             yield file
-
-
-def _anonymous_file() -> BinaryIO:
-    """In memory where the system can: an upload must not fail because a disk is full."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("audiorec"), "w+b")
-    return cast(BinaryIO, tempfile.TemporaryFile())
+    else:
+        source.seek(0)
+        yield source
 
 
 def _check_content(file: BinaryIO) -> None:
@@ -186,7 +197,7 @@ def _decode_by_ffmpeg(file: BinaryIO, max_s: float) -> Pcm:
     arguments = ["-v", "error", "-nostdin", "-threads", "1", "-protocol_whitelist", "file,pipe"]
     arguments += ["-format_whitelist", FFMPEG_DEMUXERS, "-i", f"/dev/fd/{file.fileno()}", "-map", "0:a:0"]
     arguments += ["-vn", "-sn", "-dn", "-threads", "1", "-f", "wav", "-c:a", "pcm_f32le", "pipe:1"]
-    with _anonymous_file() as complaints:
+    with memory_file() as complaints:
         process = subprocess.Popen(
             [ffmpeg, *arguments],
             stdin=subprocess.DEVNULL,

@@ -1,27 +1,37 @@
 """Decoding at arm's length: a child process with limits, which a hostile or broken file may kill, and a pool of them.
 
-The child speaks over its two pipes: a request is a line of JSON and `n_bytes` of payload, an answer the same. Nothing
-that comes back is ever unpickled or evaluated. The parent ends a child that takes too long, and starts another one.
+A request is a line of JSON on one pipe, an answer one on another. The bytes of a sound go to the child, and its samples
+come back, in a file without a name that both hold. Nothing that comes back is ever unpickled or evaluated, or believed
+to be as long as it says. The parent ends a child that takes too long, and starts another one.
 """
 
 import json
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from audiorec.audio import Pcm
+from audiorec.audio import SAMPLE_RATE_HZ, Pcm
 from audiorec.errors import AudiorecError, BadAudio, NoSpace, NotReady
+from audiorec.memory_file import memory_file, read_content, replace_content
+
+PCM_BYTES_PER_S = 2 * SAMPLE_RATE_HZ
+MAX_LINE_BYTES = 2**20
+KEPT_BYTES = 2**22  # of the shared file between calls: memory that need not be had anew
+LOOK_S = 0.1  # how soon it is noticed that nobody wants an answer any more
+RESTART_S = 1.0  # what another child takes to start: an answer that may come sooner is waited for all the same
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,12 @@ class DecodeLimits:
     memory_bytes: int = 3 * 2**30  # address space of the child
 
 
-CHILD = "import sys; sys.path[:] = sys.argv[2:]; from audiorec.decoder_child import main; main(sys.argv[1])"
+class GivenUpError(Exception):
+    """Nobody wanted the answer any more."""
+
+
+def always() -> bool:
+    return True
 
 
 class Decoder:
@@ -42,69 +57,50 @@ class Decoder:
 
     def __init__(self, limits: DecodeLimits) -> None:
         self.limits = limits
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: _Child | None = None
         self._closed = False
         self._starting = threading.Lock()  # a child is started before `close`, which ends it, or not at all
+        self._calling = threading.Lock()
 
-    def decode(self, sound: Path | bytes) -> Pcm:
-        """A file, or the bytes of one, to (n_samples,) int16. Raises BadAudio."""
-        request = {"path": str(sound)} if isinstance(sound, Path) else {}
-        _, payload = self.call("decode", request, b"" if isinstance(sound, Path) else sound)
-        return np.frombuffer(payload, np.int16)
+    def decode(self, sound: Path | bytes, wanted: Callable[[], bool] = always) -> Pcm:
+        """A file, or the bytes of one, to (n_samples,) int16. Raises as `call` does."""
+        if isinstance(sound, Path):
+            return self.call("decode", {"path": str(sound)}, wanted=wanted)[1]
+        return self.call("decode", {}, sound, wanted)[1]
 
-    def call(self, operation: str, request: dict[str, Any], payload: bytes = b"") -> tuple[dict[str, Any], bytes]:
-        """Runs one of the child's operations: (its answer, its payload).
+    def call(
+        self, operation: str, request: dict[str, Any], sound: bytes = b"", wanted: Callable[[], bool] = always
+    ) -> tuple[dict[str, Any], Pcm]:
+        """Runs one of the child's operations: (its answer, the clip where it gives one).
 
-        Raises what the child refused with, BadAudio when the file was the end of it, NotReady after `close`.
+        Raises what the child refused with, BadAudio when the file was the end of it, NotReady after `close`,
+        GivenUpError, and ends the child, once `wanted` is false.
         """
-        process = self._process
-        if process is None or process.poll() is not None:
-            process = self._start()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        overdue = threading.Event()
-        watchdog = threading.Timer(self.limits.wall_s, self._end_overdue, [overdue])
-        watchdog.daemon = True
-        watchdog.start()
-        try:
-            send(process.stdin, {"operation": operation, **request}, payload)
-            answer, payload = receive(process.stdout)
-        except BaseException as error:  # whatever it was, what the child says next would answer the wrong question
-            self._kill()
-            status = process.wait()
-            self._discard()
-            if isinstance(error, EOFError | BrokenPipeError | ValueError):
-                raise self._death(overdue.is_set(), status) from None
-            raise
-        finally:
-            watchdog.cancel()
-            watchdog.join()
-        if overdue.is_set():  # it answered, but only just: the child has been killed
-            self._discard()
-        if "refused" in answer:
-            raise ERRORS[answer["refused"]["kind"]](answer["refused"]["message"], code=answer["refused"]["code"])
-        return answer, payload
+        with self._calling:
+            child = self._child
+            if child is None or child.process.poll() is not None:
+                child = self._start()
+            try:
+                child.ask({"operation": operation, **request}, sound)
+                answer = child.answer(self.limits.wall_s, wanted)
+                pcm = child.pcm(answer.pop("n_bytes"), self.limits.max_s)
+                refusal = _refusal(answer)
+            except BaseException as error:  # whatever it was, what the child says next would answer the wrong question
+                status = self._discard()
+                if isinstance(error, EOFError | TimeoutError | BrokenPipeError | LookupError | TypeError | ValueError):
+                    raise self._death(isinstance(error, TimeoutError), status) from None
+                raise
+        if refusal is not None:
+            raise refusal
+        return answer, pcm
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> "_Child":
         self._discard()
-        one_of_each = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}  # address space
         with self._starting:
             if self._closed:
                 raise self._closing()
-            self._process = subprocess.Popen(
-                # Not `-m`, which looks for modules in the current folder first: that one may be full of anything.
-                [sys.executable, "-c", CHILD, json.dumps(asdict(self.limits)), *sys.path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # libmpg123 writes there what it thinks of a file
-                env={**os.environ, **one_of_each},
-                start_new_session=True,  # a group of its own: what it starts ends with it, and Ctrl-C is not for it
-            )
-            return self._process
-
-    def _end_overdue(self, overdue: threading.Event) -> None:
-        overdue.set()
-        self._kill()
+            self._child = _Child(self.limits)
+            return self._child
 
     def _closing(self) -> AudiorecError:
         return NotReady("got a file for a decoder that is closed, expected none any more: try again later")
@@ -123,29 +119,97 @@ class Decoder:
             code="decoder_crashed",
         )
 
-    def _kill(self) -> None:
-        """Ends the child and all it started, at once. The next call starts another."""
-        process = self._process
-        if process is not None and process.returncode is None:  # until it is waited for, its number is not given away
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
     def close(self) -> None:
         """Ends the child, whatever it is at, and waits for its end. No other is started."""
         with self._starting:
             self._closed = True
-        self._discard()
+            if self._child is not None:
+                self._child.kill()
+        with self._calling:
+            self._discard()
 
-    def _discard(self) -> None:
-        self._kill()
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            with suppress(BrokenPipeError):
-                pipe.close()
+    def _discard(self) -> int:
+        """Ends the child. Returns its exit status, 0 where there was none. The next call starts another."""
+        child, self._child = self._child, None
+        return 0 if child is None else child.bury()
+
+
+CHILD = "import sys; sys.path[:] = sys.argv[3:]; from audiorec.decoder_child import main; main(*sys.argv[1:3])"
+
+
+class _Child:
+    """A process, the pipes to it, and the file that both hold."""
+
+    def __init__(self, limits: DecodeLimits) -> None:
+        one_of_each = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}  # address space
+        self._shared = memory_file()
+        self.process = subprocess.Popen(
+            # Not `-m`, which looks for modules in the current folder first: that one may be full of anything.
+            [sys.executable, "-c", CHILD, json.dumps(asdict(limits)), str(self._shared.fileno()), *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # libmpg123 writes there what it thinks of a file
+            env={**os.environ, **one_of_each},
+            pass_fds=[self._shared.fileno()],
+            start_new_session=True,  # a group of its own: what it starts ends with it, and Ctrl-C is not for it
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self._requests, self._answers = self.process.stdin, self.process.stdout
+
+    def ask(self, request: dict[str, Any], sound: bytes) -> None:
+        """Raises BrokenPipeError when it is gone. Does not wait: a request is shorter than what a pipe holds."""
+        replace_content(self._shared, sound)
+        os.write(self._requests.fileno(), json.dumps(request).encode() + b"\n")
+
+    def answer(self, wall_s: float, wanted: Callable[[], bool]) -> dict[str, Any]:
+        """Raises EOFError, ValueError, TimeoutError, GivenUpError."""
+        begun_s = monotonic()
+        descriptor, line = self._answers.fileno(), b""
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        while not line.endswith(b"\n"):
+            taken_s = monotonic() - begun_s
+            if taken_s >= wall_s:
+                raise TimeoutError
+            if taken_s > RESTART_S and not wanted():
+                raise GivenUpError
+            if poll.poll(min(wall_s - taken_s, LOOK_S) * 1e3):
+                part = os.read(descriptor, MAX_LINE_BYTES)
+                line += part
+                if not part or len(line) > MAX_LINE_BYTES:
+                    raise EOFError
+        answer = json.loads(line)
+        if not isinstance(answer, dict):
+            raise ValueError
+        return answer
+
+    def pcm(self, n_bytes: int, max_s: float) -> Pcm:
+        """A copy of what stands in the shared file, which the child may still change. Raises EOFError, and TypeError or
+        ValueError for a number that cannot be.
+        """
+        if not 0 <= n_bytes <= max_s * PCM_BYTES_PER_S:
+            raise EOFError
+        samples = read_content(self._shared, n_bytes)
+        if len(samples) < n_bytes:
+            raise EOFError
+        if n_bytes > KEPT_BYTES:
+            replace_content(self._shared, b"")
+        return np.frombuffer(samples, np.int16)
+
+    def kill(self) -> None:
+        """Ends the child and all it started, at once."""
+        if self.process.returncode is None:  # until it is waited for, its number is not given away
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    def bury(self) -> int:
+        """Kills the child, waits for its end, closes what led to it. Returns its exit status."""
+        self.kill()
+        status = self.process.wait()
+        for file in (self._requests, self._answers, self._shared):
+            file.close()
+        return status
 
 
 class DecoderPool:
@@ -179,21 +243,9 @@ class DecoderPool:
 ERRORS = {"AudiorecError": AudiorecError, "BadAudio": BadAudio, "NoSpace": NoSpace}
 
 
-def send(pipe: IO[bytes], message: dict[str, Any], payload: bytes) -> None:
-    """Writes one message: a line of JSON, which states the length of the payload, and the payload."""
-    pipe.write(json.dumps({**message, "n_bytes": len(payload)}).encode() + b"\n")
-    pipe.write(payload)
-    pipe.flush()
-
-
-def receive(pipe: IO[bytes]) -> tuple[dict[str, Any], bytes]:
-    """Raises EOFError when the other side is gone, in the middle of a message too."""
-    line = pipe.readline()
-    if not line.endswith(b"\n"):
-        raise EOFError
-    message = json.loads(line)
-    n_bytes = message.pop("n_bytes")
-    payload = pipe.read(n_bytes)
-    if len(payload) < n_bytes:
-        raise EOFError
-    return message, payload
+def _refusal(answer: dict[str, Any]) -> AudiorecError | None:
+    """Raises LookupError, TypeError for one that cannot be read."""
+    if "refused" not in answer:
+        return None
+    refused = answer["refused"]
+    return ERRORS[refused["kind"]](str(refused["message"]), code=str(refused["code"]))

@@ -7,11 +7,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from audiorec.audio import SAMPLE_RATE_HZ, Pcm, sounding, windows
+from audiorec.audio import CLIP_SAMPLES, SAMPLE_RATE_HZ, Pcm, count_windows, sounding, windows
 
 Array = npt.NDArray[np.float32]
 
-BATCH_WINDOWS = 16
+BATCH_WINDOWS = 4  # at 16 the baselines take twice as long for a window, at 1 a large network a third longer
 
 
 class WindowEncoder(Protocol):
@@ -33,11 +33,40 @@ class Embedding:
 
 def embed(pcm: Pcm, encoder: WindowEncoder) -> Embedding:
     """pcm: a clip, (n_samples,) int16. The one way from a clip to its embedding."""
-    cut = windows(pcm)
-    heard = sounding(cut)
-    vectors = np.zeros((len(cut), encoder.dim), np.float32)
-    vectors[heard] = in_batches(encoder.encode, cut[heard])
-    return Embedding(clip_vector(vectors[heard]), vectors, len(pcm) / SAMPLE_RATE_HZ)
+    making = EmbeddingInMaking(pcm, encoder.dim)
+    while making.n_left:
+        if len(cut := making.take(BATCH_WINDOWS)):
+            making.give(encoder.encode(cut))
+    return making.finished()
+
+
+class EmbeddingInMaking:
+    """A clip on its way through an encoder, some windows at a time: no more of them are in memory."""
+
+    def __init__(self, pcm: Pcm, dim: int) -> None:
+        """pcm: (n_samples,) int16. dim: of the encoder."""
+        self.n_left = count_windows(len(pcm))
+        self._pcm = pcm
+        self._heard = np.zeros(self.n_left, np.bool_)
+        self._vectors = np.zeros((self.n_left, dim), np.float32)
+        self._taken = slice(0)
+
+    def take(self, n: int) -> Array:
+        """The next n windows, or those that are left, without the silent ones: (n or fewer, CLIP_SAMPLES) float32."""
+        first = self._taken.stop
+        self._taken = slice(first, first + min(n, self.n_left))
+        self.n_left -= self._taken.stop - first
+        cut = windows(self._pcm[first * CLIP_SAMPLES : self._taken.stop * CLIP_SAMPLES])
+        heard = sounding(cut)
+        self._heard[self._taken] = heard
+        return cut if heard.all() else cut[heard]
+
+    def give(self, vectors: Array) -> None:
+        """The encoder's vectors of the windows that were taken last, where there were any: (n, dim)."""
+        self._vectors[self._taken][self._heard[self._taken]] = vectors
+
+    def finished(self) -> Embedding:
+        return Embedding(clip_vector(self._vectors[self._heard]), self._vectors, len(self._pcm) / SAMPLE_RATE_HZ)
 
 
 def in_batches(function: Callable[[Array], Array], x: Array) -> Array:

@@ -6,17 +6,18 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy reads it: the work alone is done in one thread
 
 import torch
 
-from audiorec.benchmark import Load, free_port, in_turns, load, rendered, running
+from audiorec.benchmark import Load, cpu_s_of, free_port, in_turns, load, rendered, running
 from audiorec.build import build
 from audiorec.decode import decode
 from audiorec.embed import embed
@@ -25,6 +26,9 @@ from audiorec.samples import render
 from audiorec.samples.catalogue import clips
 from audiorec.testing import make_release
 
+Row = dict[str, Any]
+
+SOUND_TYPE = "application/octet-stream"
 MAX_S = 600.0
 N_QUERIES = 200
 CONSTANT_APP = """
@@ -52,8 +56,13 @@ uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=False)
 """
 
 
-def by_embedding(nearest: Nearest, options: argparse.Namespace) -> dict[str, Any]:
-    """A row. Both services have one worker of the same uvicorn.
+class Service(NamedTuple):
+    port: int
+    pid: int
+
+
+def by_embedding(nearest: Nearest, options: argparse.Namespace) -> Row:
+    """Both services have one worker of the same uvicorn.
 
     constant: the endpoint as FastAPI's tutorial has it. typed: it returns `-> dict`, for which FastAPI has a fast path.
     """
@@ -96,12 +105,16 @@ def search_us(nearest: Nearest, query: list[float]) -> float:
     return (time.perf_counter() - start) * 1e6
 
 
-def by_upload(nearest: Nearest, port: int, sound: Path, n_clients: int, options: argparse.Namespace) -> dict[str, Any]:
-    """A row. The work alone is done in this process, in one thread, one sound after the other."""
+def by_upload(nearest: Nearest, service: Service, sound: Path, n_clients: int, options: argparse.Namespace) -> Row:
+    """The work alone is done in this process, in one thread, one sound after the other."""
     content = sound.read_bytes()
-    ask = partial(load, port, "/nearest", [content], "application/octet-stream", n_clients=n_clients)
+    ask = partial(load, service.port, "/nearest", [content], SOUND_TYPE, n_clients=n_clients)
     sides = {"ours": partial(ask, duration_s=options.seconds), "work": partial(work, nearest, content, options.seconds)}
-    ours, alone = (Load.median(loads) for loads in in_turns(sides, options.rounds).values())
+    cpu_s, own_cpu_s = cpu_s_of(service.pid), time.process_time()
+    loads = in_turns(sides, options.rounds)
+    cpu_s, own_cpu_s = cpu_s_of(service.pid) - cpu_s, time.process_time() - own_cpu_s
+    ours, alone = (Load.median(found) for found in loads.values())
+    n_asked, n_alone = (sum(found.requests_per_s for found in loads[side]) * options.seconds for side in sides)
     return {
         "sound": sound.suffix[1:],
         "seconds": nearest.embed_file(sound).duration_s,
@@ -112,7 +125,17 @@ def by_upload(nearest: Nearest, port: int, sound: Path, n_clients: int, options:
         "p99 ms": ours.p99_ms,
         "work alone /s": alone.requests_per_s,
         "ratio": ours.requests_per_s / alone.requests_per_s,
+        "CPU ms": 1e3 * cpu_s / n_asked,
+        "alone, CPU ms": 1e3 * own_cpu_s / n_alone,
     }
+
+
+def again(service: Service, sound: Path, n_clients: int, options: argparse.Namespace) -> Row:
+    """The same sound over and over, to a service that knows it from the first time on."""
+    content, seconds = sound.read_bytes(), options.rounds * options.seconds
+    found = load(service.port, "/nearest", [content], SOUND_TYPE, n_clients=n_clients, duration_s=seconds)
+    facts = {"sound": sound.suffix[1:], "bytes": len(content), "clients": n_clients}
+    return {**facts, "requests/s": found.requests_per_s, "p50 ms": found.p50_ms, "p99 ms": found.p99_ms}
 
 
 def work(nearest: Nearest, content: bytes, duration_s: int) -> Load:
@@ -125,10 +148,20 @@ def work(nearest: Nearest, content: bytes, duration_s: int) -> Load:
 
 
 def sounds_of(samples_dir: Path) -> list[Path]:
-    """The longest sample clip of each format, and the shortest of all."""
+    """The shortest and the longest sample clip of each format."""
     by_length = sorted(clips(), key=lambda clip: clip.n_samples / clip.format.rate_hz)
     longest = {clip.format.extension: samples_dir / clip.path for clip in by_length}
-    return [samples_dir / by_length[0].path, *longest.values()]
+    shortest = {clip.format.extension: samples_dir / clip.path for clip in reversed(by_length)}
+    return [*shortest.values(), *longest.values()]
+
+
+@contextmanager
+def serving_uploads(nearest: Nearest, cache_mb: int) -> Iterator[Service]:
+    """With torch loaded before the first upload."""
+    port = free_port()
+    os.environ.update(AUDIOREC_WARM="true", AUDIOREC_UPLOAD_CACHE_MB=str(cache_mb))
+    with serving(nearest.release.directory, port) as pid:
+        yield Service(port, pid)
 
 
 def main() -> None:
@@ -136,7 +169,7 @@ def main() -> None:
     parser.add_argument("--work-dir", type=Path, default=Path(tempfile.gettempdir()) / "audiorec-bench")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1_000, 10_000, 100_000], help="clips, for embeddings")
     parser.add_argument("--clients", type=int, default=16, help="connections that ask by embedding")
-    parser.add_argument("--upload-clients", type=int, nargs="*", default=[1, 4], help="connections that upload")
+    parser.add_argument("--upload-clients", type=int, nargs="+", default=[1, 4], help="connections that upload")
     parser.add_argument("--seconds", type=int, default=3, help="of load, each time")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
@@ -147,13 +180,16 @@ def main() -> None:
     tables = {f"By embedding, {options.clients} connections, one worker": rows}
     render(options.work_dir / "samples")
     nearest = Nearest(build(options.work_dir / "samples", options.work_dir / "model").release_dir)
-    port = free_port()
-    os.environ["AUDIOREC_WARM"] = "true"  # torch is loaded before the first upload
-    with serving(nearest.release.directory, port):
+    sounds = sounds_of(options.work_dir / "samples")
+    with serving_uploads(nearest, cache_mb=0) as service:
         tables["By upload, one worker and its decoder, beside decode + embed + search in one thread"] = [
-            by_upload(nearest, port, sound, n_clients, options)
+            by_upload(nearest, service, sound, n_clients, options)
             for n_clients in options.upload_clients
-            for sound in sounds_of(options.work_dir / "samples")
+            for sound in sounds
+        ]
+    with serving_uploads(nearest, cache_mb=16) as service:
+        tables["By an upload that was there before"] = [
+            again(service, sound, options.upload_clients[-1], options) for sound in sounds
         ]
     print(rendered(tables, as_json=options.json))
 

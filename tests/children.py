@@ -1,4 +1,4 @@
-"""`audiorec build` in a process of its own, which may be killed at a chosen point of its work.
+"""`audiorec build` and others in a process of their own, which may be killed at a chosen point of its work.
 
 The processes are forked from one that has imported everything and done nothing: starting one takes no time.
 """
@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["audiorec.build", "audiorec.cli", "audiorec.report", "toy"])
+CONTEXT.set_forkserver_preload(["audiorec.build", "audiorec.edit", "audiorec.cli", "audiorec.report", "toy"])
 CHANGES = {"os.rename", "os.mkdir", "os.symlink", "os.link", "os.remove", "os.rmdir", "os.chmod", "os.truncate"}
+HAVE_TARGETS = {"os.rename", "os.symlink", "os.link"}  # as their second argument
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,30 @@ def audiorec_build(
     audio_dir: Path, model_dir: Path, scratch: Path, kill: Kill = Kill(), *, max_file_bytes: int | None = None
 ) -> Ended:
     """Runs `audiorec build` with the toy encoder. scratch: a folder for what it prints."""
+    options = ["--encoder", "Slopes", "--no-baselines", "--workers", "1"]
+    command = ["build", str(audio_dir), str(model_dir), *options]
+    return audiorec_command(command, model_dir, scratch, kill, max_file_bytes=max_file_bytes)
+
+
+def audiorec_command(
+    command: list[str], model_dir: Path, scratch: Path, kill: Kill = Kill(), *, max_file_bytes: int | None = None
+) -> Ended:
+    """Runs any command, and notes what it does to the disk in model_dir."""
     scratch.mkdir(exist_ok=True)
     for name in ("output", "changes"):
         (scratch / name).write_text("")
-    process = CONTEXT.Process(target=_build, args=(audio_dir, model_dir, scratch, kill, max_file_bytes))
+    process = CONTEXT.Process(target=_run, args=(command, model_dir, scratch, kill, max_file_bytes))
     process.start()
     process.join()
     assert process.exitcode is not None
     return Ended(process.exitcode, (scratch / "output").read_text(), (scratch / "changes").read_text().splitlines())
 
 
-def _build(audio_dir: Path, model_dir: Path, scratch: Path, kill: Kill, max_file_bytes: int | None) -> None:
+def _run(command: list[str], model_dir: Path, scratch: Path, kill: Kill, max_file_bytes: int | None) -> None:
     import torch
     from toy import Slopes
 
-    from audiorec import cli, export
+    from audiorec import catalogue_commands, cli, export
     from audiorec.encoders import ENCODERS
 
     output = os.open(scratch / "output", os.O_WRONLY)
@@ -73,9 +83,10 @@ def _build(audio_dir: Path, model_dir: Path, scratch: Path, kill: Kill, max_file
                 _die()
 
     cli.progress = progress
+    catalogue_commands.progress = progress  # type: ignore[attr-defined]
     if max_file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, resource.RLIM_INFINITY))
-    cli.app(["build", str(audio_dir), str(model_dir), "--encoder", "Slopes", "--no-baselines", "--workers", "1"])
+    cli.app(command)
 
 
 def _watch_changes(folder: Path, log: int, kill_before: int) -> None:
@@ -85,7 +96,11 @@ def _watch_changes(folder: Path, log: int, kill_before: int) -> None:
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal n_changes
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        path = _text(arguments[1] if event in ("os.rename", "os.symlink") else arguments[0]) if arguments else ""
+        path = (
+            _text(arguments[1] if event in ("os.rename", "os.symlink", "os.link") else arguments[0])
+            if arguments
+            else ""
+        )
         if (writes or event in CHANGES) and path.startswith(str(folder)):
             n_changes += 1
             if n_changes == kill_before:

@@ -22,7 +22,7 @@ from sounds import RATE_HZ, bursts, encoded, noise, silent_flac, tone
 from audiorec import decoder as decoder_module
 from audiorec import decoder_child
 from audiorec.decode import decode
-from audiorec.decoder import DecodeLimits, Decoder, DecoderPool, receive, send
+from audiorec.decoder import DecodeLimits, Decoder, DecoderPool, GivenUpError
 from audiorec.errors import AudiorecError, BadAudio, NoSpace, NotReady
 
 SOUND = encoded(bursts(1.0))
@@ -107,6 +107,14 @@ def test_the_child_is_kept_from_call_to_call(fresh: Callable[..., Decoder]) -> N
     assert len(first) == 1
 
 
+KILLED = -signal.SIGKILL
+
+
+def says(**answer: Any) -> str:
+    """A child that answers so, whatever it is asked, and waits."""
+    return f"print({json.dumps(answer)!r}, flush=True); input(); input()"
+
+
 @pytest.mark.parametrize(
     ("program", "status"),
     [
@@ -115,10 +123,23 @@ def test_the_child_is_kept_from_call_to_call(fresh: Callable[..., Decoder]) -> N
         pytest.param("import os; os.kill(os.getpid(), 11)", -signal.SIGSEGV, id="segfault"),
         pytest.param("import os; os.abort()", -signal.SIGABRT, id="abort"),
         pytest.param("raise RuntimeError('unheard')", 1, id="exception"),
-        pytest.param("print('hello', flush=True); input(); input()", -signal.SIGKILL, id="garbage"),
-        pytest.param(r"import os; os.write(1, b'\xff\xfe\n'); input(); input()", -signal.SIGKILL, id="not UTF-8"),
-        pytest.param("import os; os.write(1, b'{\"n_bytes\": 10}\\nabc')", 0, id="half an answer"),
+        pytest.param("print('hello', flush=True); input(); input()", KILLED, id="garbage"),
+        pytest.param(r"import os; os.write(1, b'\xff\xfe\n'); input(); input()", KILLED, id="not UTF-8"),
         pytest.param("import os; os.write(1, b'{\"n_bytes\": 10}')", 0, id="half a line"),
+        pytest.param("import os; os.write(1, b'{\"n_bytes\": 10}\\nabc')", 0, id="more than a line"),
+        pytest.param(f"import os; os.write(1, b'x' * {2**20 + 1}); input(); input()", KILLED, id="endless line"),
+        pytest.param("print('[]', flush=True); input(); input()", KILLED, id="no object"),
+        pytest.param("print('{}', flush=True); input(); input()", KILLED, id="no length"),
+        pytest.param(says(n_bytes="10"), KILLED, id="length of text"),
+        pytest.param(says(n_bytes=-2), KILLED, id="negative length"),
+        pytest.param(says(n_bytes=9.5), KILLED, id="length of half a byte"),
+        pytest.param(says(n_bytes=9), KILLED, id="half a sample"),
+        pytest.param(says(n_bytes=10_000_002), KILLED, id="more samples than there are"),
+        pytest.param(says(n_bytes=2 * 3_600 * RATE_HZ + 2), KILLED, id="more samples than allowed"),
+        pytest.param(
+            says(n_bytes=0, refused={"kind": "SystemExit", "code": "", "message": ""}), KILLED, id="an odd refusal"
+        ),
+        pytest.param(says(n_bytes=0, refused="no"), KILLED, id="no refusal"),
     ],
 )
 def test_a_child_that_dies_is_replaced(
@@ -199,22 +220,41 @@ def test_the_memory_limit_refuses_and_the_child_lives(fresh: Callable[..., Decod
     assert children() - before == first
 
 
-def test_an_answer_that_comes_just_in_time_counts(
+def test_the_clock_ends_a_child_that_speaks_without_end(
     fresh: Callable[..., Decoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoder, before = fresh(wall_s=2.0), children()
+    decoder = fresh(wall_s=0.5)
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder_module, "CHILD", "import time\nwhile True: print(end='x', flush=True); time.sleep(0.01)")
+        with pytest.raises(BadAudio, match=r"takes more than 0\.5 s to decode"):
+            decoder.decode(SOUND)
+    decoder.limits = DecodeLimits()
+    assert_works(decoder)
+
+
+def test_a_file_that_nobody_wants_any_more_is_given_up(
+    fresh: Callable[..., Decoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_module, "RESTART_S", 0.3)
+    decoder, before = fresh(max_s=1e6), children()
     assert_works(decoder)
     (pid,) = children() - before
-
-    def receive_late(pipe: Any) -> tuple[dict[str, Any], bytes]:
-        answer = receive(pipe)
-        until(lambda: is_gone(pid))  # the clock has run out between the answer and now
-        return answer
-
-    with monkeypatch.context() as patch:
-        patch.setattr(decoder_module, "receive", receive_late)
-        assert_works(decoder)
+    start = time.monotonic()
+    with pytest.raises(GivenUpError):
+        decoder.decode(silent_flac(36_000, length_known=False), lambda: time.monotonic() < start + 0.4)
+    assert time.monotonic() >= start + 0.4
+    assert is_gone(pid)
     assert_works(decoder)
+
+
+def test_what_is_decoded_sooner_than_a_child_would_start_is_not_given_up(
+    fresh: Callable[..., Decoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_module, "RESTART_S", 1e6)
+    decoder, before = fresh(), children()
+    for _ in range(2):
+        np.testing.assert_array_equal(decoder.decode(SOUND, lambda: False), decode(SOUND, max_s=60))
+    assert len(children() - before) == 1
 
 
 def test_an_interrupted_call_leaves_no_answer_for_the_next(
@@ -225,7 +265,7 @@ def test_an_interrupted_call_leaves_no_answer_for_the_next(
 
     decoder = fresh()
     with monkeypatch.context() as patch:
-        patch.setattr(decoder_module, "receive", interrupted)
+        patch.setattr(json, "loads", interrupted)
         with pytest.raises(KeyboardInterrupt):
             decoder.decode(encoded(noise(2.0)))
     assert_works(decoder)
@@ -312,7 +352,7 @@ sound = open(sys.argv[1], "rb").read()
 decoder.decode(sound)
 if sys.argv[2] == "busy":
     threading.Thread(target=decoder.decode, args=[bytes(1000)]).start()
-print(decoder._process.pid, flush=True)
+print(decoder._child.process.pid, flush=True)
 time.sleep(60)
 """
 
@@ -365,21 +405,23 @@ def test_what_an_operation_raises_becomes_an_answer(
         raise error
 
     monkeypatch.setattr(decoder_child, "decode", raises)
-    answer, payload = decoder_child.answer_to({"operation": "decode"}, SOUND, DecodeLimits())
-    assert (answer["refused"]["kind"], payload) == (kind.__name__, b"")
+    answer, pcm = decoder_child.answer_to({"operation": "decode"}, io.BytesIO(SOUND), DecodeLimits())
+    assert (answer["refused"]["kind"], len(pcm)) == (kind.__name__, 0)
     assert decoder_module.ERRORS[kind.__name__] is kind
 
 
-def test_messages_go_and_come_whole() -> None:
-    pipe = io.BytesIO()
-    send(pipe, {"operation": "decode", "path": "\udcff\n"}, b"\n\0payload")
-    send(pipe, {}, b"")
-    pipe.seek(0)
-    assert receive(pipe) == ({"operation": "decode", "path": "\udcff\n"}, b"\n\0payload")
-    assert receive(pipe) == ({}, b"")
-    with pytest.raises(EOFError):
-        receive(pipe)
-    assert json.loads(pipe.getvalue().split(b"\n")[0])["n_bytes"] == 9
+def test_sounds_of_any_size_follow_each_other(decoder: Decoder) -> None:
+    """What a longer one leaves in the shared file is not heard in a shorter one."""
+    for length_s in (0.5, 9.0, 0.02, 300.0, 0.5, 1.0):
+        sound = encoded(noise(length_s, round(10 * length_s)), RATE_HZ, "AIFF")
+        np.testing.assert_array_equal(decoder.decode(sound), decode(sound, max_s=600))
+
+
+def test_little_of_a_long_sound_stays_in_memory(fresh: Callable[..., Decoder]) -> None:
+    decoder = fresh()
+    assert len(decoder.decode(encoded(noise(150.0), RATE_HZ, "AIFF"))) == 150 * RATE_HZ
+    assert decoder._child is not None
+    assert os.fstat(decoder._child._shared.fileno()).st_size <= decoder_module.KEPT_BYTES
 
 
 def test_a_pool_serves_more_threads_than_it_has_children() -> None:

@@ -1,22 +1,22 @@
-"""Uploaded sounds on their way to an embedding: a bounded queue, decoded by children, encoded one at a time."""
+"""Uploaded sounds to embeddings: a bounded number at once, equal ones once, those of late from memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from time import perf_counter
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Hashable
+from hashlib import sha256
+from math import ceil
+from time import monotonic
 
 from audiorec.api import metrics
-from audiorec.audio import Pcm
-from audiorec.decoder import DecodeLimits, DecoderPool
-from audiorec.embed import Embedding, embed
-from audiorec.errors import Overloaded
-from audiorec.release import Release
+from audiorec.api.upload_cache import UploadCache
+from audiorec.api.upload_jobs import Job, JobThreads
+from audiorec.decoder import LOOK_S
+from audiorec.embed import Embedding
+from audiorec.errors import NotReady, Overloaded
+from audiorec.release import ENCODER_FILE, Release
 from audiorec.settings import Settings
 
-if TYPE_CHECKING:
-    from audiorec.export import LoadedEncoder
+QUICKLY_HASHED_BYTES = 2**18  # in a fraction of a millisecond: not worth a thread's hop
+MAX_RETRY_S = 60
 
 
 class ClientGoneError(Exception):
@@ -24,78 +24,88 @@ class ClientGoneError(Exception):
 
 
 class Uploads:
-    """One a worker. Decoding and encoding have threads of their own, so that they overlap and searches never wait."""
+    """One a worker."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        limits = DecodeLimits(
-            max_s=settings.max_upload_s,
-            wall_s=settings.decode_wall_s,
-            cpu_s=settings.decode_cpu_s,
-            memory_bytes=settings.decode_memory_bytes,
-        )
-        self._decoders = DecoderPool(settings.n_decoders, limits)
-        self._decoding = ThreadPoolExecutor(settings.n_decoders, "decode")
-        self._decode_turns = asyncio.Semaphore(settings.n_decoders)
-        self._encoding = ThreadPoolExecutor(1, "encode")
-        self._encode_turns = asyncio.Semaphore(1)
-        self._n_waiting = 0
+        self._threads = JobThreads(settings, self._settle)
+        self._cache = UploadCache(settings.upload_cache_mb * 2**20)
+        self._jobs: dict[Hashable, Job] = {}  # those that another with the same sound can join
+        self._under_way: set[Job] = set()
+        self._last_s = 0.0  # how long the job that ended last was here
 
     async def embed(self, sound: bytes, release: Release, client_gone: Callable[[], Awaitable[bool]]) -> Embedding:
         """The bytes of a sound file to its embedding. Raises BadAudio, Overloaded, ClientGoneError."""
-        loop = asyncio.get_running_loop()
-        with self._place():
-            async with self._turn(self._decode_turns, client_gone):
-                pcm = await loop.run_in_executor(self._decoding, self._decode, sound)
-            async with self._turn(self._encode_turns, client_gone):
-                return await loop.run_in_executor(self._encoding, self._encode, pcm, release)
+        key = await self._key(sound, release)
+        if (known := self._cache.get(key)) is not None:
+            metrics.UPLOAD_CACHE["hit"].inc()
+            return known
+        job = self._join(key) or self._begin(key, sound, release)
+        try:
+            while not job.outcome.done():
+                await asyncio.wait([job.outcome], timeout=LOOK_S)
+                if not job.outcome.done() and await client_gone():
+                    raise ClientGoneError
+            return job.result()
+        finally:
+            job.n_waiting -= 1
+            if not job.wanted():
+                self._forget(job)
+            del job  # see Job.result
 
     async def load_encoder(self, release: Release) -> None:
         """Imports torch and loads the encoder, as the first upload would."""
-        await asyncio.get_running_loop().run_in_executor(self._encoding, self._encoder, release)
+        await self._threads.load_encoder(release)
 
     def close(self) -> None:
-        self._decoding.shutdown(wait=False, cancel_futures=True)
-        self._encoding.shutdown(wait=False, cancel_futures=True)
-        self._decoders.close()
+        """Nobody is left waiting."""
+        self._threads.close()
+        stops = NotReady("got an upload while the service stops, expected none any more: try again later")
+        for job in list(self._under_way):
+            self._settle(job, stops)
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._n_waiting >= self._settings.encode_queue:
-            raise Overloaded(f"got more than {self._settings.encode_queue} uploads at once: try again in a moment")
-        self._n_waiting += 1
+    async def _key(self, sound: bytes, release: Release) -> Hashable:
+        """What two uploads have in common that get the same embedding. Without a cache, nothing."""
+        if not self._settings.upload_cache_mb:
+            return object()
+        hashed = sha256(sound) if len(sound) <= QUICKLY_HASHED_BYTES else await asyncio.to_thread(sha256, sound)
+        return release.manifest.files[ENCODER_FILE].sha256, hashed.digest()
+
+    def _join(self, key: Hashable) -> Job | None:
+        job = self._jobs.get(key)
+        if job is not None:
+            job.n_waiting += 1
+            metrics.UPLOAD_CACHE["shared"].inc()
+        return job
+
+    def _begin(self, key: Hashable, sound: bytes, release: Release) -> Job:
+        if len(self._under_way) >= self._settings.encode_queue:
+            overloaded = Overloaded(
+                f"got more than {self._settings.encode_queue} uploads at once: try again in a moment"
+            )
+            overloaded.retry_after_s = min(max(1, ceil(self._last_s)), MAX_RETRY_S)
+            raise overloaded
         metrics.UPLOADS.inc()
-        try:
-            yield
-        finally:
-            self._n_waiting -= 1
-            metrics.UPLOADS.dec()
+        metrics.UPLOAD_CACHE["miss"].inc()
+        job = self._jobs[key] = Job(key, sound, release)
+        self._under_way.add(job)
+        self._threads.begin(job)
+        return job
 
-    @asynccontextmanager
-    async def _turn(self, turns: asyncio.Semaphore, client_gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[None]:
-        """Waits for one; nothing is done for a client who did not wait as long."""
-        async with turns:
-            if await client_gone():
-                raise ClientGoneError
-            yield
+    def _forget(self, job: Job) -> None:
+        """Nobody waits for it: from now on, whoever sends the same sound begins anew."""
+        if self._jobs.get(job.key) is job:
+            del self._jobs[job.key]
+        self._threads.cancel(job)
 
-    def _decode(self, sound: bytes) -> Pcm:
-        start = perf_counter()
-        with self._decoders.borrowed() as decoder:
-            pcm = decoder.decode(sound)
-        metrics.DECODE_S.observe(perf_counter() - start)
-        return pcm
-
-    def _encode(self, pcm: Pcm, release: Release) -> Embedding:
-        encoder = self._encoder(release)
-        start = perf_counter()
-        embedding = embed(pcm, encoder)
-        metrics.ENCODE_S.observe(perf_counter() - start)
-        return embedding
-
-    def _encoder(self, release: Release) -> "LoadedEncoder":
-        if "encoder" not in release.__dict__:  # not loaded yet, and perhaps torch neither
-            import torch
-
-            torch.set_num_threads(self._settings.encode_threads)
-        return release.encoder
+    def _settle(self, job: Job, outcome: Embedding | Exception) -> None:
+        if job not in self._under_way:  # `close` was quicker than its thread
+            return
+        self._under_way.remove(job)
+        self._last_s = monotonic() - job.begun_s
+        metrics.UPLOADS.dec()
+        if self._jobs.get(job.key) is job:
+            del self._jobs[job.key]
+        if isinstance(outcome, Embedding):
+            self._cache.put(job.key, outcome)
+        job.outcome.set_result(outcome)
