@@ -9,30 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from audiorec.benchmark import free_port, load, rendered, running
+from audiorec.benchmark import free_port, load, pss_of, rendered, running
 from audiorec.release import open_release
 from audiorec.testing import make_release
 
 N_QUERIES = 100  # few enough that every worker gets each of them, and touches the same pages
 MB = 1_000_000
-
-
-def pss_of(pid: int) -> Counter[str]:
-    """Bytes by kind, of a process and its descendants. Pss counts a page that n processes share as 1/n for each."""
-    total: Counter[str] = Counter()
-    for process in [pid, *descendants(pid)]:
-        for line in Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]:
-            name, value, _ = line.split()
-            total[name.rstrip(":")] += 1024 * int(value)
-    return total
-
-
-def descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text(encoding="ascii").split()):
-            found += [child, *descendants(child)]
-    return found
 
 
 def measure(release_dir: Path, n_workers: int, bodies: Sequence[bytes], n_seconds: int) -> Counter[str]:

@@ -411,7 +411,7 @@ class TestFaultsOfOurs:
     ) -> None:
         (tmp_path / "encoder.pt").write_bytes(b"no TorchScript")
         with serving(catalogue) as client:
-            client.app.state.service.nearest.release.directory = tmp_path  # type: ignore[attr-defined]
+            client.app.state.service.opened.release.directory = tmp_path  # type: ignore[attr-defined]
             response = client.post("/nearest", files={"file": catalogue.sound(ID)})
             assert "encoder.pt" in refusal(response, 503, "bad_model_dir")
             assert len(results_of(ask(client, {"clip_id": ID}))) == 10
@@ -448,7 +448,7 @@ class TestStart:
     def test_that_fails_by_a_fault_of_ours_tells_all_of_it(
         self, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("audiorec.api.service.open_release", lambda path: 1 / 0)
+        monkeypatch.setattr("audiorec.api.follower.Release", lambda directory: 1 / 0)
         message, _ = asyncio.run(failed_start(create_app(Settings.load(model_dir=catalogue.model_dir))))
         assert message.startswith("Traceback")
 

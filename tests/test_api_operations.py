@@ -4,16 +4,21 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
 import pytest
-from api_fixtures import JSON, Catalogue, ask, ids_of, refusal, results_of, serving
+from api_fixtures import JSON, Catalogue, ask, ids_of, refusal, results_of, serving, wait_until
+from sounds import encoded, tone
 from starlette.testclient import TestClient
 
 import audiorec
+from audiorec.api.routes import _answer_all
 from audiorec.api.schemas import Health, Model, Readiness
+from audiorec.decoder import Decoder
 from audiorec.nearest import Nearest
 
 ID = "b/clip 21.wav"
@@ -29,17 +34,66 @@ class TestHealth:
             assert list(answer) == ["status", "release", "took_ms"]
             assert (answer["status"], answer["release"]) == ("ok", "0001")
             assert 0 < answer["took_ms"] < 60_000
-            searched = count(client, 'audiorec_stage_seconds_count{stage="search"}')
-            client.get("/health")
-            assert count(client, 'audiorec_stage_seconds_count{stage="search"}') == searched + 1
             monkeypatch.setattr(Nearest, "_search", lambda *arguments: 1 / 0)
             refusal(client.get("/health"), 500, "internal")
             assert client.get("/ready").status_code == 200
 
+    def test_any_number_of_probes_costs_one_search_at_a_time(
+        self, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        may_end, n_searches = threading.Event(), 0
+        search = Nearest._search
+
+        def held(*arguments: Any) -> Any:
+            nonlocal n_searches
+            n_searches += 1
+            assert may_end.wait(30)
+            return search(*arguments)
+
+        with serving(catalogue) as client, ThreadPoolExecutor(8) as pool:
+            monkeypatch.setattr(Nearest, "_search", held)
+            probes = [pool.submit(client.get, "/health") for _ in range(8)]
+            wait_until(lambda: count(client, "audiorec_requests_in_progress") == 9)  # and the one that asks
+            may_end.set()
+            assert [probe.result().status_code for probe in probes] == [200] * 8
+            assert n_searches == 1
+            assert client.get("/health").status_code == 200
+            assert n_searches == 2
+
+    def test_health_and_metrics_answer_while_nothing_else_does(
+        self, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Every thread of searches and batches, and every place for uploads, is taken."""
+        may_end, n_held = threading.Event(), 0
+
+        def held(function: Callable[..., Any]) -> Callable[..., Any]:
+            def wait_first(*arguments: Any) -> Any:
+                nonlocal n_held
+                n_held += 1
+                assert may_end.wait(30)
+                return function(*arguments)
+
+            return wait_first
+
+        with serving(catalogue, encode_queue=2) as client, ThreadPoolExecutor(52) as pool:
+            monkeypatch.setattr("audiorec.api.routes._answer_all", held(_answer_all))
+            monkeypatch.setattr(Decoder, "decode", held(Decoder.decode))
+            try:
+                batches = [pool.submit(ask, client, {"queries": [{}]}, "/nearest/batch") for _ in range(50)]
+                sounds = [encoded(tone(0.2 + 0.1 * n), container="FLAC") for n in range(2)]
+                uploads = [pool.submit(client.post, "/embed", files={"file": sound}) for sound in sounds]
+                wait_until(lambda: n_held >= 41)  # anyio has 40 threads, and there is one decoder
+                refusal(client.post("/embed", files={"file": catalogue.sound(ID)}), 503, "overloaded")
+                for _ in range(3):
+                    assert client.get("/health").status_code == 200
+                assert count(client, "audiorec_requests_in_progress") == len(batches) + len(uploads) + 1
+            finally:
+                may_end.set()
+
     def test_ready_names_the_release(self, client: TestClient) -> None:
         answer = client.get("/ready").json()
         Readiness.model_validate(answer, strict=True)
-        assert answer == {"status": "ready", "release": "0001"}
+        assert answer == {"status": "ready", "release": "0001", "refused_release": None}
 
 
 class TestModel:
@@ -79,6 +133,7 @@ class TestMetrics:
             ("/clips/{clip_id}", 200): lambda: client.get(f"/clips/{ID}"),
             ("/clips/{clip_id}", 404): lambda: client.get("/clips/nobody"),
             ("(none)", 404): lambda: client.get("/no/such/route"),
+            ("(none)", 200): lambda: client.get("/static-offline-docs/favicon.png"),
             ("/health", 200): lambda: client.get("/health"),
         }
         for (route, status), request in asked.items():
@@ -97,17 +152,18 @@ class TestMetrics:
         ask(client, {"queries": [{"clip_id": "nobody"}, {"clip_id": "nobody"}, {}]}, "/nearest/batch")
         assert (refused("unknown_clip"), refused("bad_query")) == (before[0] + 2, before[1] + 1)
 
-    def test_stages_of_an_upload_are_timed(self, client: TestClient, catalogue: Catalogue) -> None:
-        series = [f'audiorec_stage_seconds_count{{stage="{stage}"}}' for stage in ("decode", "encode", "search")]
+    def test_stages_of_an_upload_are_timed(self, client: TestClient) -> None:
+        stages = ("read", "decode", "encode", "search")
+        series = [f'audiorec_stage_seconds_count{{stage="{stage}"}}' for stage in stages]
         before = [count(client, one) for one in series]
-        results_of(client.post("/nearest", files={"file": catalogue.sound(ID)}))
+        results_of(client.post("/nearest", files={"file": encoded(tone(0.31, 313))}))  # which nobody has sent before
         assert [count(client, one) for one in series] == [n + 1 for n in before]
         assert count(client, "audiorec_uploads_in_progress") == 0
 
     def test_the_release_is_described(self, client: TestClient, nearest: Nearest) -> None:
         assert count(client, "audiorec_release_clips") == 40
         assert count(client, "audiorec_index_recall_at_10") == nearest.release.manifest.index.recall_at_10
-        assert count(client, "audiorec_release_created_seconds") > 1.7e9
+        assert count(client, "audiorec_release_created_timestamp_seconds") > 1.7e9
         assert client.get("/metrics").headers["content-type"].startswith("text/plain; version=")
 
 
@@ -248,8 +304,8 @@ def test_embedding_queries_import_nothing_heavy_and_the_first_upload_imports_tor
 def test_the_encoder_can_be_loaded_at_the_start(catalogue: Catalogue) -> None:
     with serving(catalogue, warm=True) as client:
         service = client.app.state.service  # type: ignore[attr-defined]
-        assert "encoder" in service.nearest.release.__dict__
+        assert "encoder" in service.opened.release.__dict__
     with serving(catalogue) as client:
         service = client.app.state.service  # type: ignore[attr-defined]
         assert client.post("/nearest", json={"clip_id": ID}, headers=JSON).status_code == 200
-        assert "encoder" not in service.nearest.release.__dict__
+        assert "encoder" not in service.opened.release.__dict__

@@ -70,7 +70,8 @@ def test_convert_takes_what_the_source_says(crawl_dir: Path, tmp_path: Path) -> 
 def test_from_a_crawl_to_answers_with_links(crawl_dir: Path, tmp_path: Path) -> None:
     (crawl_dir / "clips.tsv").unlink()  # as if the crawl had been killed before it wrote it
     run = CliRunner().invoke(
-        app, ["build", str(crawl_dir), str(tmp_path / "model"), "--no-baselines", "--workers", "1"]
+        app,
+        ["build", str(crawl_dir), str(tmp_path / "model"), "--encoder", "MeanMel", "--no-baselines", "--workers", "1"],
     )
     assert run.exit_code == 0, run.output
     (hit,) = Nearest(tmp_path / "model").search_id("coub:c0", k=1).to_dicts()
@@ -87,7 +88,7 @@ def test_from_a_list_to_answers(tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / f"s{number}.mp3").write_bytes(mp3(1.0, 150.0 * (number + 1)))
         lines.append(f"s{number}.mp3,https://example.org/{number},Title {number}")
-    arguments = ["build", str(listed), str(model_dir), "--no-baselines", "--workers", "1"]
+    arguments = ["build", str(listed), str(model_dir), "--encoder", "MeanMel", "--no-baselines", "--workers", "1"]
     listed.write_text("\n".join(lines[:-1]))
     first = CliRunner().invoke(app, arguments)
     assert first.exit_code == 0, first.output

@@ -14,13 +14,15 @@ import audiorec
 
 PACKAGE = Path(audiorec.__file__).parent
 LAYERS = {  # from the top; a module may import from its own layer and from those below. A package is one entry.
-    "edge": "cli api report benchmark testing",
+    "edge": "cli catalogue_commands terminal api report benchmark proving testing",
     "domain": "nearest remeasure",
-    "offline": "build stage fit convert catalogue ledger crawl training samples workplace",
-    "artefact": "release manifest export projector",
-    "parts": "encoders index metadata columns column_builders clip_ids filters embed features evaluate",
-    "signal": "audio decode decoder decoder_child wav tags mel",
-    "leaf": "errors settings files parallel progress quoting tsv npy commit torchaudio_cpu",
+    "offline": "build edit lifecycle revision publishing changes stage fit last_step convert catalogue ledger crawl "
+    "training samples workplace",
+    "artefact": "release describe guard holds sharing manifest export projector",
+    "parts": "encoders index metadata metadata_revision columns column_builders clip_ids filters embed features "
+    "evaluate",
+    "signal": "audio plain_wav decode decoder decoder_child wav tags mel",
+    "leaf": "errors rate settings files memory_file parallel progress quoting tsv npy commit torchaudio_cpu",
 }
 RANKS = {name: rank for rank, names in enumerate(reversed(LAYERS.values())) for name in names.split()}
 LAZY = {  # what a module imports inside a function, or only for the type checker, from above itself
@@ -125,7 +127,7 @@ def test_an_edge_upwards_or_a_circle_would_be_seen() -> None:
     [
         ("annoy", {"audiorec.index.annoy"}),
         ("torchaudio", {"audiorec.torchaudio_cpu"}),
-        ("soundfile", {"audiorec.decode", "audiorec.samples.encoding"}),
+        ("soundfile", {"audiorec.decode", "audiorec.samples.encoding", "audiorec.proving"}),
         ("soxr", {"audiorec.audio"}),
         ("tinytag", {"audiorec.tags"}),
     ],
@@ -141,7 +143,9 @@ def loaded_by(module: str, *names: str) -> str:
     return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["nearest", "release", "api.app", "cli", "decoder_child", "convert", "samples"])
+@pytest.mark.parametrize(
+    "module", ["nearest", "release", "api.app", "cli", "decoder_child", "convert", "samples", "edit", "lifecycle"]
+)
 def test_what_answers_and_converts_needs_no_torch(module: str) -> None:
     assert loaded_by(f"audiorec.{module}", *HEAVY) == ""
 

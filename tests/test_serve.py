@@ -2,162 +2,59 @@
 
 import errno
 import http.client
+import io
 import json
 import os
 import re
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+import soundfile
 import uvicorn
-from api_fixtures import Catalogue, children_of, message_of
+from api_fixtures import Catalogue, children_of
 from prometheus_client.mmap_dict import MmapedDict
+from servers import (
+    START_S,
+    Answer,
+    Running,
+    answer_of,
+    descendants,
+    is_alive,
+    left_behind,
+    read_answer,
+    refused,
+    running,
+    wait_until,
+)
+from sounds import encoded
 from uvicorn.config import STARTUP_FAILURE
 
-from audiorec.api.serve import _metrics_dir, _serve
+from audiorec.api.keys import create_key, revoke_key
+from audiorec.api.serve import _serve, _shared_dir
 from audiorec.errors import NoSpace
 from audiorec.files import sha256_of
 from audiorec.manifest import FileFacts, read_manifest
 
 ID = "b/clip 21.wav"
 QUERY = json.dumps({"clip_id": ID, "k": 3}).encode()
-START_S = 60
-STARTED = re.compile(r"(?:starting|running) on http://127\.0\.0\.1:(\d+)")
-
-Answer = tuple[int, dict[str, str], Any]  # status, headers in lower case, JSON
-
-
-class Running:
-    """A server process, and one HTTP connection a request unless told otherwise."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]", log_path: Path) -> None:
-        self.process = process
-        self.log_path = log_path
-        self.port = 0
-
-    @property
-    def log(self) -> str:
-        return self.log_path.read_text()
-
-    def wait_until_ready(self) -> None:
-        wait_until(self._answers, lambda: self.log)
-
-    def _answers(self) -> bool:
-        assert self.process.poll() is None, self.log
-        found = STARTED.search(self.log)
-        if found is None:
-            return False
-        self.port = int(found[1])
-        try:
-            return self.get("/ready")[0] == 200
-        except ConnectionRefusedError:
-            return False
-
-    def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-
-    def raw(self, *parts: bytes) -> socket.socket:
-        """A connection that has sent these bytes."""
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-        for part in parts:
-            connection.sendall(part)
-        return connection
-
-    def get(self, path: str) -> Answer:
-        return self.request("GET", path)
-
-    def nearest(self, body: bytes = QUERY, media_type: str = "application/json") -> Answer:
-        return self.request("POST", "/nearest", body, {"Content-Type": media_type})
-
-    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
-        connection = self.connect()
-        try:
-            connection.request(method, path, body, headers or {})
-            return answer_of(connection)
-        finally:
-            connection.close()
-
-    def is_closed(self) -> bool:
-        try:
-            self.raw().close()
-        except ConnectionRefusedError:
-            return True
-        return False
-
-    def stop(self, sign: int = signal.SIGTERM) -> int:
-        self.process.send_signal(sign)
-        return self.process.wait(30)
-
-
-def answer_of(connection: http.client.HTTPConnection) -> Answer:
-    response = connection.getresponse()
-    body = response.read()
-    headers = {name.lower(): value for name, value in response.getheaders()}
-    is_json = headers.get("content-type") == "application/json"
-    return response.status, headers, json.loads(body) if is_json and body else body
-
-
-def read_answer(connection: socket.socket) -> Answer:
-    """The next answer on a socket."""
-    response = http.client.HTTPResponse(connection)
-    response.begin()
-    body = response.read()
-    return response.status, {name.lower(): value for name, value in response.getheaders()}, json.loads(body)
-
-
-def refused(answer: Answer, status: int, code: str) -> str:
-    assert answer[0] == status, answer
-    assert answer[1]["content-type"] == "application/json"
-    return message_of(answer[2], code, answer[1]["x-request-id"])
-
-
-def wait_until(condition: Callable[[], bool], explain: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + START_S
-    while not condition():
-        assert time.monotonic() < deadline, explain()
-        time.sleep(0.02)
-
-
-@contextmanager
-def running(folder: Path, command: list[str], **environment: str) -> Iterator[Running]:
-    """A server with a folder for its temporary files, ended with all its processes whatever the test does."""
-    log_path = folder / "log"
-    (folder / "tmp").mkdir()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AUDIOREC_")}
-    with log_path.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**kept, "TMPDIR": str(folder / "tmp"), "PYTHONUNBUFFERED": "1", **environment},
-        )
-    server = Running(process, log_path)
-    try:
-        yield server
-    finally:
-        for pid in {*children_of(process.pid), process.pid} if process.poll() is None else ():
-            os.kill(pid, signal.SIGKILL)
-        process.wait()
 
 
 def serve(catalogue: Catalogue, *options: str) -> list[str]:
     return ["audiorec.cli", "serve", str(catalogue.model_dir), "--port", "0", *options]
 
 
-def left_behind(server: Running) -> list[str]:
-    return sorted(path.name for path in (server.log_path.parent / "tmp").iterdir())
+def as_flac(wav: bytes) -> bytes:
+    """The same sound, in a form that takes a decoder of its own."""
+    return encoded(*soundfile.read(io.BytesIO(wav), dtype="int16"), "FLAC")
 
 
 @pytest.fixture(scope="module")
@@ -255,9 +152,9 @@ class TestStop:
     def test_a_request_under_way_is_answered_and_nothing_is_left(
         self, catalogue: Catalogue, tmp_path: Path, workers: int
     ) -> None:
-        sound = catalogue.sound(ID)
+        sound = as_flac(catalogue.sound(ID))
         half = len(sound) // 2
-        with running(tmp_path, serve(catalogue, "--workers", str(workers))) as server:
+        with running(tmp_path, serve(catalogue, "--workers", str(workers)), AUDIOREC_WARM="1") as server:
             server.wait_until_ready()
             assert server.nearest(sound, "audio/wav")[0] == 200
             processes = descendants(server.process.pid)
@@ -282,10 +179,14 @@ class TestStop:
         with running(tmp_path, serve(catalogue), AUDIOREC_STOP_GRACE_S="0") as server:
             server.wait_until_ready()
             head = b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: 10\r\n\r\n"
-            with server.raw(head):
+            with server.raw(head) as connection:
                 server.get("/health")
                 assert server.stop() == 0
+                answer = read_answer(connection)
+                assert "had to stop" in refused(answer, 503, "not_ready")
+                assert answer[1]["retry-after"] == "1"
             assert left_behind(server) == []
+            assert "Traceback" not in server.log
 
     def test_by_the_keyboard(self, catalogue: Catalogue, tmp_path: Path) -> None:
         with running(tmp_path, serve(catalogue)) as server:
@@ -299,15 +200,19 @@ class TestWorkers:
     def test_one_that_is_killed_is_replaced_and_what_is_counted_is_of_all(
         self, catalogue: Catalogue, tmp_path: Path
     ) -> None:
-        sound = catalogue.sound(ID)
-        with running(tmp_path, serve(catalogue, "--workers", "2")) as server, ThreadPoolExecutor(100) as pool:
+        sound, command = as_flac(catalogue.sound(ID)), serve(catalogue, "--workers", "2")
+        without_cache = {"AUDIOREC_UPLOAD_CACHE_MB": "0"}
+        with running(tmp_path, command, **without_cache) as server, ThreadPoolExecutor(100) as pool:
             server.wait_until_ready()
             wait_until(lambda: server.log.count("serving release 0001") == 2)
-            assert [server.nearest()[0] for _ in range(40)] == [200] * 40
+            assert [server.nearest(QUERY)[0] for _ in range(40)] == [200] * 40
             assert server.nearest(sound, "audio/wav")[0] == 200
             assert requests_counted(server) == 41
             (decoder,) = (pid for pid in descendants(server.process.pid) if is_decoder(pid))
             (worker,) = (pid for pid in children_of(server.process.pid) if decoder in children_of(pid))
+
+            workers_before = workers_measured(server)
+            assert len(workers_before) == 2
 
             os.kill(decoder, signal.SIGSTOP)
             uploads = []
@@ -315,13 +220,15 @@ class TestWorkers:
                 uploads.append(pool.submit(is_answered, server, sound))
                 time.sleep(0.05)
             os.kill(worker, signal.SIGKILL)
-            assert [server.nearest()[0] for _ in range(20)] == [200] * 20
+            assert [server.nearest(QUERY)[0] for _ in range(20)] == [200] * 20
             n_answered = sum(upload.result() for upload in uploads)
             assert n_answered < len(uploads)
             wait_until(lambda: b"audiorec_uploads_in_progress 0.0" in server.get("/metrics")[2])
             wait_until(lambda: server.log.count("serving release 0001") == 3)
             assert not is_alive(worker)
-            assert [server.nearest()[0] for _ in range(20)] == [200] * 20
+            assert worker in workers_before
+            assert worker not in workers_measured(server)
+            assert [server.nearest(QUERY)[0] for _ in range(20)] == [200] * 20
             assert requests_counted(server) == 41 + 20 + n_answered + 20
             os.kill(decoder, signal.SIGCONT)  # nobody holds its pipes: it ends by itself
             wait_until(lambda: not is_alive(decoder))
@@ -351,14 +258,16 @@ class TestWorkers:
     def test_several_that_cannot_start_end_it_too(
         self, monkeypatch: pytest.MonkeyPatch, exit_codes: list[int], started: bool
     ) -> None:
-        class Supervisor:
+        class Stopped:
+            has_served = False
+
             def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
                 self.processes = [SimpleNamespace(exitcode=exit_code) for exit_code in exit_codes]
 
             def run(self) -> None:
                 pass
 
-        monkeypatch.setattr("audiorec.api.serve.Multiprocess", Supervisor)
+        monkeypatch.setattr("audiorec.api.serve.Supervisor", Stopped)
         with socket.socket() as listener:
             assert _serve(uvicorn.Config("none", workers=2), listener) is started
 
@@ -369,7 +278,10 @@ class TestStart:
         environment = {"AUDIOREC_MODEL_DIR": str(catalogue.model_dir), "AUDIOREC_MAX_K": "2"}
         with running(tmp_path, command, **environment) as server:
             server.wait_until_ready()
-            assert "expected 1 to 2" in refused(server.nearest(), 422, "bad_query")
+            assert "expected 1 to 2" in refused(server.nearest(QUERY), 422, "bad_query")
+            server.get("/model?api_key=a-secret")
+            wait_until(lambda: '"GET /model HTTP/1.1" 200' in server.log, lambda: server.log)
+            assert "a-secret" not in server.log
 
     @pytest.mark.parametrize(
         ("command", "environment", "exit_code", "sentence"),
@@ -379,6 +291,7 @@ class TestStart:
             ("uvicorn", {"AUDIOREC_MODEL_DIR": "/", "AUDIOREC_MAX_K": "x"}, 3, "got 'x' for AUDIOREC_MAX_K, expected"),
             ("audiorec", {}, 5, "got {tmp_path}/nope, which does not exist, expected a model directory"),
             ("audiorec", {"AUDIOREC_STOP_GRACE_S": "soon"}, 2, "got 'soon' for AUDIOREC_STOP_GRACE_S, expected"),
+            ("audiorec", {"AUDIOREC_KEYS_FILE": "/no/keys.json"}, 2, "got the keys file 'keys.json', which cannot be"),
         ],
     )
     def test_that_cannot_be_is_one_sentence_and_an_exit_code(
@@ -396,12 +309,110 @@ class TestStart:
             assert "Traceback" not in server.log
 
 
+class TestFromOutside:
+    """Two workers with keys, limits and a JSON log, behind proxies."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+        path = tmp_path_factory.mktemp("keys") / "keys.json"
+        limited = create_key(path, "limited", ["read"], rate="5/hour")
+        return {"path": str(path), "ops": create_key(path, "ops", ["read", "admin"]), "limited": limited}
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def server(
+        catalogue: Catalogue, keys: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+    ) -> Iterator[Running]:
+        settings = {"LOG_FORMAT": "json", "KEYS_FILE": keys["path"], "TRUSTED_PROXIES": "127.0.0.1,10.0.0.0/8"}
+        environment = {f"AUDIOREC_{name}": value for name, value in settings.items()}
+        command = serve(catalogue, "--workers", "2")
+        with running(tmp_path_factory.mktemp("outside"), command, **environment) as server:
+            server.wait_until_ready()
+            wait_until(lambda: server.log.count("serving release 0001") == 2)
+            yield server
+            assert server.stop() == 0
+            lines = [json.loads(line) for line in server.log.splitlines()]  # each of them, to the last
+            assert {line["logger"] for line in lines} == {"audiorec", "audiorec.requests", "uvicorn.error"}
+            for secret in (keys["ops"], keys["limited"], "a-secret", "Traceback"):
+                assert secret not in server.log
+
+    def test_keys_are_asked_for_and_a_revoked_one_ends_in_every_worker(
+        self, server: Running, keys: dict[str, str]
+    ) -> None:
+        guest = create_key(Path(keys["path"]), "guest", ["read"])
+        answers = [get(server, "/model", guest)[0] for _ in range(10)]
+        revoke_key(Path(keys["path"]), "guest")
+        answers += [get(server, "/model", guest)[0] for _ in range(10)]
+        assert answers == [200] * 10 + [401] * 10
+
+    def test_workers_count_a_clients_requests_together(self, server: Running, keys: dict[str, str]) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: get(server, "/model", keys["limited"]), range(30)))
+        assert sorted(status for status, _, _ in answers) == [200] * 5 + [429] * 25
+        left = [int(headers["ratelimit-remaining"]) for status, headers, _ in answers if status == 200]
+        assert sorted(left) == [0, 1, 2, 3, 4]
+        assert {headers["retry-after"] for status, headers, _ in answers if status == 429} <= {"719", "720"}
+
+    @pytest.mark.parametrize(
+        ("forwarded", "client"),
+        [
+            ("", "127.0.0.1"),
+            ("203.0.113.7", "203.0.113.7"),
+            ("6.6.6.6, 203.0.113.7", "203.0.113.7"),  # the client wrote the first of them
+            ("203.0.113.7, 10.1.2.3", "203.0.113.7"),  # by way of a proxy of ours
+            ("6.6.6.6, 203.0.113.7, 10.1.2.3", "203.0.113.7"),
+            ("2001:db8::7", "2001:db8::7"),
+        ],
+    )
+    def test_the_client_is_whom_a_proxy_of_ours_has_seen(
+        self, server: Running, keys: dict[str, str], forwarded: str, client: str
+    ) -> None:
+        headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+        assert logged(server, keys, headers)["client"] == client
+
+    def test_a_line_has_all_that_is_known(self, server: Running, keys: dict[str, str]) -> None:
+        line = logged(server, keys, {"X-Request-Id": "mine-1"}, "/model?api_key=a-secret")
+        assert (line["request_id"], line["route"], line["status"], line["key"]) == ("mine-1", "/model", 200, "ops")
+        assert (line["release"], line["method"], line["bytes_in"]) == ("0001", "GET", 0)
+
+    def test_the_server_says_nothing_of_itself(self, server: Running) -> None:
+        _, headers, _ = server.get("/health")
+        assert "server" not in headers
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def get(server: Running, path: str, key: str, headers: dict[str, str] | None = None) -> Answer:
+    return server.request("GET", path, None, {"Authorization": f"Bearer {key}", **(headers or {})})
+
+
+def logged(server: Running, keys: dict[str, str], headers: dict[str, str], path: str = "/model") -> dict[str, Any]:
+    """The line of one request."""
+    request_id = get(server, path, keys["ops"], headers)[1]["x-request-id"]
+    wait_until(lambda: request_id in server.log, lambda: server.log)
+    (line,) = (json.loads(line) for line in server.log.splitlines() if request_id in line)
+    assert isinstance(line, dict)
+    return line
+
+
+class TestProxies:
+    def test_nobody_else_is_believed(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        """Two proxies that are trusted are elsewhere; who connects from here may say what he likes."""
+        environment = {"AUDIOREC_TRUSTED_PROXIES": "10.0.0.0/8", "AUDIOREC_RATE_LIMIT": "3/hour"}
+        with running(tmp_path, serve(catalogue, "--access-log"), **environment) as server:
+            server.wait_until_ready()
+            answers = [server.request("GET", "/model", None, {"X-Forwarded-For": f"6.6.6.{n}"})[0] for n in range(5)]
+            assert answers == [200, 200, 200, 429, 429]
+            wait_until(lambda: server.log.count("127.0.0.1 GET /model 429 in ") == 2, lambda: server.log)
+            assert "6.6.6" not in server.log
+
+
 def test_without_a_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**options: Any) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr("tempfile.TemporaryDirectory", fail)
-    with pytest.raises(NoSpace, match=r"got 'Read-only file system' .* TMPDIR"), _metrics_dir():
+    with pytest.raises(NoSpace, match=r"got 'Read-only file system' .* TMPDIR"), _shared_dir():
         pass
 
 
@@ -409,6 +420,13 @@ def requests_counted(server: Running) -> float:
     text = server.get("/metrics")[2].decode()
     (value,) = re.findall(r'^audiorec_requests_total\{route="/nearest",status="200"\} (\S+)$', text, re.MULTILINE)
     return float(value)
+
+
+def workers_measured(server: Running) -> set[int]:
+    """The workers whose memory the metrics know."""
+    text = server.get("/metrics")[2].decode()
+    found = re.findall(r'^audiorec_worker_resident_memory_bytes\{kind="anonymous",pid="(\d+)"', text, re.MULTILINE)
+    return {int(pid) for pid in found}
 
 
 def uploads_of(worker_pid: int, server: Running) -> float:
@@ -421,18 +439,6 @@ def is_answered(server: Running, sound: bytes) -> bool:
     try:
         return server.nearest(sound, "audio/wav")[0] == 200
     except (OSError, http.client.HTTPException):  # its worker was killed
-        return False
-
-
-def descendants(pid: int) -> set[int]:
-    children = children_of(pid)
-    return children.union(*map(descendants, children))
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
         return False
 
 

@@ -1,6 +1,5 @@
 """The application factory: `AUDIOREC_MODEL_DIR=... uvicorn --factory audiorec.api.app:create_app --workers 6`."""
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,13 +9,12 @@ from fastapi_offline import FastAPIOffline
 
 import audiorec
 from audiorec.api.errors import add_error_handlers
-from audiorec.api.middleware import BodyLimit, Counting, HeadAsGet, PlainStartup, RequestIds
 from audiorec.api.openapi import document
 from audiorec.api.routes import router
+from audiorec.api.security import OPENAPI_PATH, STATIC_PATH
 from audiorec.api.service import Service, service_of
+from audiorec.api.stack import installed, middlewares
 from audiorec.settings import Settings
-
-LOG = logging.getLogger("audiorec")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -24,22 +22,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     What is wrong with either is raised there, as BadSetting or BadModelDir, and stops every server that runs it.
     """
-    app = FastAPIOffline(  # FastAPI whose /docs does not need the internet
+    app = FastAPIOffline(  # FastAPI that has what /docs needs among its own files
         title="audiorec",
         version=audiorec.__version__,
         description='"More like this" for audio: the clips of a catalogue nearest to a vector, a clip or a sound.',
         lifespan=_lifespan,
+        openapi_url=OPENAPI_PATH,
+        static_url=STATIC_PATH,
+        docs_url=None,  # it is one of our routes
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours never holds a query string or a body
         redirect_slashes=False,  # a redirect is no answer in the one shape of errors
     )
     app.state.settings = settings
     app.include_router(router)
     add_error_handlers(app)
-    for middleware in (BodyLimit, Counting, RequestIds, HeadAsGet, PlainStartup):  # the last is outermost
-        app.add_middleware(middleware)
+    app.user_middleware = list(middlewares())
 
     def openapi() -> dict[str, Any]:
-        return document(app, service_of(app))
+        opened = service_of(app).opened
+        if opened.document is None:
+            opened.document = document(app, opened)
+        return opened.document
 
     app.openapi = openapi  # type: ignore[method-assign]
     return app
@@ -47,11 +51,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    service = Service(app.state.settings or Settings.load())
-    try:
-        await service.open()
-        app.state.service = service
-        LOG.info("serving release %s", service.nearest.release.name)
-        yield
-    finally:
-        service.close()
+    settings = app.state.settings or Settings.load()
+    with installed(app, settings):
+        service = Service(settings)
+        try:
+            await service.open()
+            app.state.service = service
+            yield
+        finally:
+            await service.close()

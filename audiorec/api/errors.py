@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from audiorec.api import metrics
 from audiorec.api.uploads import ClientGoneError
@@ -36,10 +37,23 @@ def _response(
     request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None
 ) -> Response:
     facts = error_facts(request, code, message)
+    request.state.error_code = code  # for the log
     # json, not pydantic: it writes any text that came from outside, half a surrogate pair too
-    response = Response(json.dumps(facts).encode(), status, headers, "application/json")
-    response.headers["X-Request-Id"] = facts["error"]["request_id"]  # a 500 is written outside of RequestIds
-    return response
+    return Response(json.dumps(facts).encode(), status, headers, "application/json")
+
+
+async def refuse(
+    error: AudiorecError, scope: Scope, receive: Receive, send: Send, headers: dict[str, str] | None = None
+) -> None:
+    """Answers for a middleware, which no handler of the application hears."""
+    response = _response(Request(scope), error.status, error.code, error.message, headers)
+    await response(scope, receive, send)
+
+
+async def answer_fault(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """A fault of ours: all of it goes into the log, nothing of it to the client."""
+    response = await _unknown_error(Request(scope), error)
+    await response(scope, receive, send)
 
 
 async def _audiorec_error(request: Request, error: Exception) -> Response:
@@ -71,7 +85,9 @@ async def _client_gone(request: Request, error: Exception) -> Response:
 
 
 async def _unknown_error(request: Request, error: Exception) -> Response:
-    LOG.error("request %s failed: %s", getattr(request.state, "request_id", ""), type(error).__name__)
+    request_id = getattr(request.state, "request_id", "")
+    fields = {"request_id": request_id}
+    LOG.error("request %s failed: %s", request_id, type(error).__name__, exc_info=error, extra={"fields": fields})
     return _response(
         request, 500, "internal", "something went wrong here, not with the request: tell the operator the request id"
     )

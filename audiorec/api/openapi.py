@@ -5,12 +5,19 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from audiorec.api.access import scope_of
+from audiorec.api.opened import Opened
 from audiorec.api.schemas import Batch, NearestQuery, Options
-from audiorec.api.service import Service
 from audiorec.release import Release
+from audiorec.settings import Settings
 
 REFERENCE = "#/components/schemas/{model}"
 EXAMPLE_DIGITS = 4
+SECRET_ID = "the id of a clip"  # where clips are shown to those with a key, and the document to everybody
+KEY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer KEY"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "X-API-Key: KEY"},
+}
 SOUND = {"schema": {"type": "string", "format": "binary"}}
 SOUND_BODIES = {
     "multipart/form-data": {
@@ -24,27 +31,38 @@ SOUND_BODIES = {
 }
 
 
-def document(app: FastAPI, service: Service) -> dict[str, Any]:
-    """Made for the open release and the settings: its dimension and its clips, the largest k."""
-    release = service.nearest.release
-    range_of_k = {"minimum": 1, "maximum": service.settings.max_k}
+def document(app: FastAPI, opened: Opened) -> dict[str, Any]:
+    """Made for a release and the settings: its dimension and its clips, the largest k."""
+    release = opened.release
+    range_of_k = {"minimum": 1, "maximum": opened.settings.max_k}
     openapi = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas = openapi["components"]["schemas"]
     for model in (NearestQuery, Batch):
         schemas[model.__name__] = model.model_json_schema(ref_template=REFERENCE)
     schemas[NearestQuery.__name__]["properties"]["k"] |= range_of_k
-    first_clip = release.metadata.clip_id(0)
+    clip_id, examples = _examples(release, is_secret=opened.settings.keys_file is not None)
     paths = openapi["paths"]
-    by_json = {"schema": _reference(NearestQuery), "examples": _examples(release, first_clip)}
+    by_json = {"schema": _reference(NearestQuery), "examples": examples}
     paths["/nearest"]["post"]["requestBody"] = _body({"application/json": by_json, **SOUND_BODIES})
     paths["/nearest"]["post"]["parameters"] = _option_parameters(range_of_k)
     paths["/embed"]["post"]["requestBody"] = _body(SOUND_BODIES)
-    queries = [example["value"] for example in _examples(release, first_clip).values()]
+    queries = [example["value"] for example in examples.values()]
     batch = {"schema": _reference(Batch), "example": {"queries": queries}}
     paths["/nearest/batch"]["post"]["requestBody"] = _body({"application/json": batch})
-    paths["/clips/{clip_id}"]["get"]["parameters"][0]["example"] = first_clip
+    paths["/clips/{clip_id}"]["get"]["parameters"][0]["example"] = clip_id
     paths["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    if opened.settings.keys_file is not None:
+        _ask_for_keys(openapi, opened.settings)
     return openapi
+
+
+def _ask_for_keys(openapi: dict[str, Any], settings: Settings) -> None:
+    """Each operation with the scope that it needs; /docs then has a button to give a key."""
+    openapi["components"]["securitySchemes"] = KEY_SCHEMES
+    for path, operations in openapi["paths"].items():
+        scope = scope_of(path, open_metrics=settings.open_metrics)
+        for operation in operations.values() if scope else ():
+            operation["security"] = [{scheme: [scope]} for scheme in KEY_SCHEMES]
 
 
 def _reference(model: type[Any]) -> dict[str, str]:
@@ -55,10 +73,11 @@ def _body(content: dict[str, Any]) -> dict[str, Any]:
     return {"required": True, "content": content}
 
 
-def _examples(release: Release, clip_id: str) -> dict[str, dict[str, Any]]:
-    """Embedding and clip id of the first clip: they answer when pressed."""
-    vector = [round(x, EXAMPLE_DIGITS) for x in release.embeddings[0].tolist()]
-    return {
+def _examples(release: Release, *, is_secret: bool) -> tuple[str, dict[str, dict[str, Any]]]:
+    """(clip id, queries) that answer when pressed, by the first clip; of a secret catalogue, only their form."""
+    clip_id = SECRET_ID if is_secret else release.metadata.clip_id(0)
+    vector = [1.0] * release.dim if is_secret else [round(x, EXAMPLE_DIGITS) for x in release.embeddings[0].tolist()]
+    return clip_id, {
         "clip_id": {"summary": "a clip of the catalogue", "value": {"clip_id": clip_id, "k": 5}},
         "embedding": {"summary": f"a vector of {release.dim} numbers", "value": {"embedding": vector, "k": 5}},
         "filter": {

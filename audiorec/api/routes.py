@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.responses import RedirectResponse, Response
 
-from audiorec.api import metrics
 from audiorec.api.bodies import JSON_TYPE, media_type, parse_options, read_json, read_sound, validated
 from audiorec.api.errors import error_facts
+from audiorec.api.opened import Opened
 from audiorec.api.schemas import (
     Answer,
     Batch,
@@ -27,7 +27,10 @@ from audiorec.api.schemas import (
     Options,
     Readiness,
 )
-from audiorec.api.service import Service, service_of
+from audiorec.api.scrape import scrape
+from audiorec.api.security import documentation
+from audiorec.api.service import service_of
+from audiorec.api.stages import stage
 from audiorec.embed import Embedding
 from audiorec.errors import AudiorecError, BadQuery
 from audiorec.nearest import Neighbours
@@ -66,38 +69,37 @@ async def nearest(request: Request) -> Response:
     With a sound the options stand in the query string.
     """
     start = perf_counter()
-    service = service_of(request.app)
+    opened = _opened(request)
     if media_type(request) == JSON_TYPE:
-        query = await read_json(request, NearestQuery, service.settings.max_json_bytes)
-        neighbours = await service.answer(query)
-        return _json(_answer(neighbours, _facts(query), service, start))
+        query = await read_json(request, NearestQuery, opened.settings.max_json_bytes)
+        neighbours = await opened.answer(query)
+        return _json(_answer(neighbours, _facts(query), opened, start))
     options = validated(Options, parse_options(request.query_params))
-    service.check(options)
-    embedding = await _embedding(request, service)
-    neighbours = await service.answer_vector(embedding.vector, options)
-    return _json(_answer(neighbours, _sound_facts(embedding), service, start))
+    opened.check(options)
+    embedding = await _embedding(request, opened)
+    neighbours = await opened.answer_vector(embedding.vector, options)
+    return _json(_answer(neighbours, _sound_facts(embedding), opened, start))
 
 
 @router.post("/nearest/batch", response_model=BatchAnswer, tags=["search"], summary="Many queries at once")
 async def nearest_batch(request: Request) -> Response:
     """Each query as in JSON to `/nearest`. One that is wrong gets its error in its place; the others are answered."""
-    service = service_of(request.app)
-    batch = await read_json(request, Batch, service.settings.max_json_bytes)
-    if len(batch.queries) > service.settings.max_batch:
-        raise BadQuery(f"got {len(batch.queries)} queries, expected at most {service.settings.max_batch}: send several")
-    return Response(await run_in_threadpool(_answer_all, request, batch.queries), media_type="application/json")
+    opened = _opened(request)
+    batch = await read_json(request, Batch, opened.settings.max_json_bytes)
+    if len(batch.queries) > opened.settings.max_batch:
+        raise BadQuery(f"got {len(batch.queries)} queries, expected at most {opened.settings.max_batch}: send several")
+    return Response(await run_in_threadpool(_answer_all, request, opened, batch.queries), media_type="application/json")
 
 
-def _answer_all(request: Request, queries: list[Any]) -> bytes:
-    return to_json({"answers": [_answer_one(request, query) for query in queries]})
+def _answer_all(request: Request, opened: Opened, queries: list[Any]) -> bytes:
+    return to_json({"answers": [_answer_one(request, opened, query) for query in queries]})
 
 
-def _answer_one(request: Request, fields: Any) -> dict[str, Any]:
+def _answer_one(request: Request, opened: Opened, fields: Any) -> dict[str, Any]:
     start = perf_counter()
-    service = service_of(request.app)
     try:
         query = validated(NearestQuery, fields)
-        return _answer(service.ask(query), _facts(query), service, start)
+        return _answer(opened.ask(query), _facts(query), opened, start)
     except AudiorecError as error:
         return error_facts(request, error.code, error.message)
 
@@ -106,9 +108,9 @@ def _answer_one(request: Request, fields: Any) -> dict[str, Any]:
 async def embed(request: Request) -> Response:
     """A sound as in `/nearest`, to the vector that `/nearest` takes as `embedding`."""
     start = perf_counter()
-    service = service_of(request.app)
-    embedding = await _embedding(request, service)
-    answer = {"embedding": embedding.vector.tolist(), **_rest(_sound_facts(embedding), service, start)}
+    opened = _opened(request)
+    embedding = await _embedding(request, opened)
+    answer = {"embedding": embedding.vector.tolist(), **_rest(_sound_facts(embedding), opened, start)}
     return _json(answer)
 
 
@@ -117,40 +119,48 @@ async def embed(request: Request) -> Response:
 )
 async def clip(request: Request, clip_id: str) -> Response:
     """A clip id may hold slashes; other signs that URLs give a meaning (? # %) are to be percent-encoded."""
-    release = service_of(request.app).nearest.release
+    release = _opened(request).release
     row = release.metadata.row_of(clip_id)
     return _json({"clip": release.metadata.row(row), "release": release.name})
 
 
 @router.get("/health", response_model=Health, tags=["operation"], summary="Whether a query is answered")
 async def health(request: Request) -> Response:
-    """Searches the open release for one of its own clips."""
+    """Searches the open release for one of its own clips. Answers while uploads and batches fill the worker."""
     start = perf_counter()
-    service = service_of(request.app)
-    release = service.nearest.release
-    await service.answer_vector(release.embeddings[0], Options(k=1))
-    return _json({"status": "ok", "release": release.name, "took_ms": _took_ms(start)})
+    opened = _opened(request)
+    await opened.health.check()
+    return _json({"status": "ok", "release": opened.release.name, "took_ms": _took_ms(start)})
 
 
 @router.get("/ready", response_model=Readiness, tags=["operation"], summary="Whether requests should be sent here")
 async def ready(request: Request) -> Response:
-    """503 before a release is open and while the service stops."""
-    return _json({"status": "ready", "release": service_of(request.app).nearest.release.name})
+    """503 before a release is open and while the service stops. A newer release that is refused does no harm."""
+    service = service_of(request.app)
+    refusal = service.follower.refusal
+    return _json({"status": "ready", "release": service.opened.release.name, "refused_release": refusal})
 
 
 @router.get("/model", response_model=Model, tags=["catalogue"], summary="The open release")
 async def model(request: Request) -> Response:
     """Encoder, index, catalogue and evaluation, as the release's manifest has them."""
-    release = service_of(request.app).nearest.release
+    service = service_of(request.app)
+    release = service.opened.release
     described = release.manifest.model_dump(exclude={"files", "build_key", "format_version"})
-    return _json({"release": release.name, "columns": release.metadata.columns, **described})
+    names = {"release": release.name, "refused_release": service.follower.refusal}
+    return _json({**names, "columns": release.metadata.columns, **described})
 
 
 @router.get("/metrics", tags=["operation"], summary="Prometheus metrics", response_class=Response)
 async def prometheus(request: Request) -> Response:
     """Of all workers together, when they share a PROMETHEUS_MULTIPROC_DIR, as under `audiorec serve`."""
-    text, content_type = await run_in_threadpool(metrics.exposition)
+    text, content_type = await scrape()
     return Response(text, media_type=content_type)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    return documentation(request.app.title, request.scope.get("root_path", ""))
 
 
 @router.get("/", include_in_schema=False)
@@ -158,10 +168,18 @@ async def root(request: Request) -> Response:
     return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
-async def _embedding(request: Request, service: Service) -> Embedding:
-    release = service.nearest.release
-    sound = await read_sound(request)
-    return await service.uploads.embed(sound, release, request.is_disconnected)
+def _opened(request: Request) -> Opened:
+    """The release that a request works on from its beginning to its end; the log names it."""
+    opened = service_of(request.app).opened
+    request.state.release = opened.release.name
+    return opened
+
+
+async def _embedding(request: Request, opened: Opened) -> Embedding:
+    with stage("read") as reading:
+        sound = await read_sound(request)
+        reading.set(bytes=len(sound))
+    return await service_of(request.app).uploads.embed(sound, opened.release, request.is_disconnected)
 
 
 def _facts(query: NearestQuery) -> dict[str, Any]:
@@ -173,12 +191,12 @@ def _sound_facts(embedding: Embedding) -> dict[str, Any]:
     return {"kind": "sound", "n_windows": n_windows, "duration_s": round(embedding.duration_s, 4)}
 
 
-def _answer(neighbours: Neighbours, facts: dict[str, Any], service: Service, start: float) -> dict[str, Any]:
-    return {"results": neighbours.to_dicts(), **_rest(facts, service, start)}
+def _answer(neighbours: Neighbours, facts: dict[str, Any], opened: Opened, start: float) -> dict[str, Any]:
+    return {"results": neighbours.to_dicts(), **_rest(facts, opened, start)}
 
 
-def _rest(facts: dict[str, Any], service: Service, start: float) -> dict[str, Any]:
-    return {"query": facts, "release": service.nearest.release.name, "took_ms": _took_ms(start)}
+def _rest(facts: dict[str, Any], opened: Opened, start: float) -> dict[str, Any]:
+    return {"query": facts, "release": opened.release.name, "took_ms": _took_ms(start)}
 
 
 def _took_ms(start: float) -> float:

@@ -121,15 +121,24 @@ class Health(BaseModel):
     took_ms: float = Field(description="of one query on the open release")
 
 
+class RefusedRelease(BaseModel):
+    """What the model directory's `current` leads to, and why this worker goes on with the release before it."""
+
+    release: str
+    reason: str = Field(description="what was got, what was expected, what to do")
+
+
 class Readiness(BaseModel):
     status: str
     release: str
+    refused_release: RefusedRelease | None
 
 
 class Model(BaseModel):
     """The open release, as its manifest describes it."""
 
     release: str
+    refused_release: RefusedRelease | None
     created_at: str
     encoder: dict[str, Any]
     index: dict[str, Any]

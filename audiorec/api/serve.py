@@ -1,7 +1,9 @@
 """`audiorec serve`: verifies the release once, then lets uvicorn run the workers."""
 
 import copy
+import logging
 import os
+import resource
 import signal
 import socket
 import tempfile
@@ -12,41 +14,64 @@ from typing import Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
+from audiorec.api.buckets import BUCKETS_FILE, make_buckets_file
+from audiorec.api.keys import read_keys
+from audiorec.api.sighting import find, make_note
+from audiorec.api.supervisor import Supervisor
+from audiorec.api.verifier import Verifier
 from audiorec.errors import BadSetting, NoSpace, NotReady
 from audiorec.release import open_release
 from audiorec.settings import ENVIRONMENT_PREFIX, Settings
 
+LOG = logging.getLogger("audiorec")
+MAX_OPEN_FILES = 65_536
 WORKER_SILENCE_S = 15  # one that says nothing for so long is killed; on a busy machine it takes some to start
 
 
-def run(model_dir: Path, *, host: str, port: int, workers: int, access_log: bool) -> None:
+def run(model_dir: Path, *, host: str, port: int, workers: int, access_log: bool | None) -> None:
     """Returns when the service was told to stop, and has. port: 0 takes any that is free.
 
     Raises BadModelDir, BadSetting and NoSpace before anything listens, NotReady when a worker could not start.
     """
-    settings = Settings.load(model_dir=model_dir.absolute())
+    given = {"model_dir": model_dir.absolute(), **({} if access_log is None else {"access_log": access_log})}
+    settings = Settings.load(**given)
+    if settings.keys_file is not None:
+        read_keys(settings.keys_file)
     config = uvicorn.Config(
         "audiorec.api.app:create_app",
         factory=True,
         workers=workers,
-        access_log=access_log,
+        http="audiorec.api.protocol:PatientProtocol",
+        access_log=False,  # uvicorn's has the query string in it: we have one of our own
         log_level=settings.log_level,
-        log_config=_log_config(settings.log_level),
+        log_config=_log_config(settings),
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
+        server_header=False,
         timeout_graceful_shutdown=settings.stop_grace_s,
         timeout_worker_healthcheck=WORKER_SILENCE_S,
     )
-    with _bound(host, port) as listener, _metrics_dir() as metrics_dir:
-        release = open_release(settings.model_dir, verify=True)
-        print(f"release {release.name} verified: {release.manifest.catalogue.n_clips:,} clips", flush=True)
-        del release
-        os.environ[f"{ENVIRONMENT_PREFIX}MODEL_DIR"] = str(settings.model_dir)  # workers read the environment
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_dir  # before anything imports prometheus_client
+    _allow_many_connections()
+    with _bound(host, port) as listener, _shared_dir() as shared_dir:
+        _verify(settings.model_dir, shared_dir)
+        make_buckets_file(shared_dir / BUCKETS_FILE)
+        make_note(shared_dir)
+        for name, value in given.items():
+            os.environ[f"{ENVIRONMENT_PREFIX}{name.upper()}"] = str(value)  # workers read the environment
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared_dir)  # before anything imports prometheus_client
         shown_host = f"[{host}]" if ":" in host else host
-        print(f"starting on http://{shown_host}:{listener.getsockname()[1]}, Ctrl-C stops", flush=True)
+        LOG.info("starting on http://%s:%d, Ctrl-C stops", shown_host, listener.getsockname()[1])
         if not _serve(config, listener):
             raise NotReady("got a service that could not start, expected one that can: the lines above say why")
+
+
+def _verify(model_dir: Path, shared_dir: Path) -> None:
+    """What the workers are to open, so that they can do it at once. Raises BadModelDir."""
+    seen = find(model_dir)
+    release = open_release(model_dir / seen.target, verify=True)
+    Verifier(shared_dir).vouch(repr(seen))
+    LOG.info("release %s verified: %s clips", release.name, f"{release.manifest.catalogue.n_clips:,}")
 
 
 def _serve(config: uvicorn.Config, listener: socket.socket) -> bool:
@@ -56,14 +81,22 @@ def _serve(config: uvicorn.Config, listener: socket.socket) -> bool:
     to stop.
     """
     if config.workers > 1:
-        supervisor = Multiprocess(config, [listener])
+        supervisor = Supervisor(config, [listener])
         supervisor.run()
-        return all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
+        return supervisor.has_served or all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
     server = uvicorn.Server(config)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises the signal again when it has stopped
     with suppress(KeyboardInterrupt, SystemExit):
         server.run([listener])
     return server.started
+
+
+def _allow_many_connections() -> None:
+    """As many as the system lets us: each is an open file, of which a process has 1,024 unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < MAX_OPEN_FILES:  # below 0: any number
+        most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @contextmanager
@@ -82,22 +115,26 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _metrics_dir() -> Iterator[str]:
-    """New and empty: counts of an earlier run are not ours."""
+def _shared_dir() -> Iterator[Path]:
+    """For what all workers count: new and empty, since counts of an earlier run are not ours."""
     try:
-        directory = tempfile.TemporaryDirectory(prefix="audiorec-metrics-", ignore_cleanup_errors=True)
+        directory = tempfile.TemporaryDirectory(prefix="audiorec-serve-", ignore_cleanup_errors=True)
     except OSError as error:
         raise NoSpace(
-            f"got '{error.strerror}' while making a folder for metrics, expected room for a few MB: "
+            f"got '{error.strerror}' while making a folder for what the workers share, expected room for a few MB: "
             "name a folder that can be written to in TMPDIR"
         ) from None
     with directory as name:
-        yield name
+        yield Path(name)
 
 
-def _log_config(level: str) -> dict[str, Any]:
+def _log_config(settings: Settings) -> dict[str, Any]:
     """uvicorn's, with our own logger beside its own, and without a line for each form that cannot be read."""
     config = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
-    config["loggers"]["audiorec"] = {"handlers": ["default"], "level": level.upper(), "propagate": False}
+    if settings.log_format == "json":
+        config["formatters"]["default"] = {"()": "audiorec.api.json_log.JsonFormatter"}
+    level = settings.log_level.upper()
+    for name, least in (("audiorec", level), ("opentelemetry", "WARNING")):
+        config["loggers"][name] = {"handlers": ["default"], "level": least, "propagate": False}
     config["loggers"]["python_multipart"] = {"level": "ERROR"}
     return config
