@@ -4,11 +4,10 @@ Heavy imports stand inside the commands, so that --help is quick.
 
 Exit codes: 0 done; 1 a fault of ours; 2 wrong usage; 3 done, but some clips were refused, or no sound was usable;
 4 a query that cannot be answered; 5 a bad model directory or checkpoint; 6 somebody else is at work there; 7 no room
-on the disk.
+on the disk; 8 a release was published, but is not current.
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,24 +18,22 @@ from typing import Annotated, Any, Optional
 import typer
 
 import audiorec
-from audiorec.errors import AudiorecError
-from audiorec.quoting import harmless
-
-EXIT_SOME_REFUSED = 3
+from audiorec.catalogue_commands import MakeCurrent, MaxS, ModelDir, Tolerance, Workers, end_not_current
+from audiorec.catalogue_commands import app as catalogue_app
+from audiorec.terminal import EXIT_SOME_REFUSED, has_bars, show, show_json
+from audiorec.terminal import progress as progress
+from audiorec.terminal import reported as reported
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Clips = Annotated[
     str, typer.Argument(help="A folder of clips, with a labels.csv or a folder a label; or a list, as for crawl.")
 ]
-ModelDir = Annotated[Path, typer.Argument(help="The model directory.")]
-EncoderName = Annotated[Optional[str], typer.Option("--encoder", help="MFCC, MeanMel or one that learns.")]  # noqa: UP045
+EncoderName = Annotated[Optional[str], typer.Option("--encoder", help="base, MFCC, MeanMel or one that learns.")]  # noqa: UP045
 Checkpoint = Annotated[Optional[Path], typer.Option(help="Of an encoder that learns; kept for the next build.")]  # noqa: UP045
 TrainMinutes = Annotated[float, typer.Option(min=0.01, help="How long an encoder without a checkpoint learns.")]
 Refit = Annotated[bool, typer.Option("--refit", help="Fit the encoder's last step on the catalogue anew.")]
 Baselines = Annotated[bool, typer.Option(help="Evaluate the baselines beside the encoder.")]
-Workers = Annotated[Optional[int], typer.Option(min=1, help="Processes that decode; one a core.")]  # noqa: UP045
-MaxS = Annotated[float, typer.Option("--max-s", min=0.1, help="The longest clip that is taken, in seconds.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,41 +49,6 @@ def main(
     ] = False,
 ) -> None:
     """A self-hosted "more like this" service for audio: from a folder of clips to their nearest neighbours."""
-
-
-@contextmanager
-def reported() -> Iterator[None]:
-    """An error of the person's making becomes one line and its exit code."""
-    try:
-        yield
-    except AudiorecError as error:
-        typer.secho(f"error: {harmless(error.message)}", fg="red", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        typer.secho("stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(130) from None
-
-
-def show(text: str) -> None:
-    """Prints text that may hold anything that files and catalogues say."""
-    typer.echo(harmless(text, kept="\n"))
-
-
-def show_json(value: object, indent: int | None = None) -> None:
-    """JSON as text that can be read: what cannot be seen is escaped."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    typer.echo("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
-
-
-def progress(items: Any, *, total: int, stage: str, unit: str) -> Any:
-    """A bar with rate and time left; none where there is nothing to do or nobody to look."""
-    from tqdm import tqdm
-
-    return tqdm(items, total=total, desc=stage, unit=unit, disable=not total or not has_bars())
-
-
-def has_bars() -> bool:
-    return sys.stderr.isatty() or "AUDIOREC_PROGRESS" in os.environ
 
 
 @contextmanager
@@ -193,17 +155,21 @@ def build(
     train_minutes: TrainMinutes = 30.0,
     refit: Refit = False,
     baselines: Baselines = True,
+    tolerance: Tolerance = 0.01,
+    make_current: MakeCurrent = False,
     workers: Workers = None,
     max_s: MaxS = 3600.0,
 ) -> None:
     """Make a model directory from a folder, a crawl or a list of clips: convert, encode, index, evaluate, publish.
 
     Stopped anywhere, the same command goes on. With nothing new it changes nothing; with something new it publishes
-    the next release. Exit code 3: done, but some clips were refused (refused.tsv says which and why).
+    the next release, which becomes current unless it is worse or would undo what `add` and `remove` did. Exit code 3:
+    done, but some clips were refused (refused.tsv says which and why); 8: the release is not current.
     """
     from audiorec.build import build as run
     from audiorec.decoder import DecodeLimits
     from audiorec.encoders import DEFAULT_ENCODER
+    from audiorec.guard import Guard
     from audiorec.report import summary
 
     with reported():
@@ -218,10 +184,12 @@ def build(
             n_workers=workers,
             refit=refit,
             baselines=baselines,
+            guard=Guard(tolerance, make_current),
             progress=progress,
             say=show,
         )
         show(summary(built, model_dir))
+        end_not_current(built.release_dir.name, built.held_back, model_dir)
         if built.conversion.refusals or not is_whole:
             raise typer.Exit(EXIT_SOME_REFUSED)
 
@@ -266,18 +234,31 @@ def export(
             say=show,
         )
         facts = fitted.facts
-        show(f"{facts.name}: {facts.dim} dimensions, last step fitted on {facts.fitted_windows} windows")
+        why = facts.last_step.why if facts.last_step else f"fitted on {facts.fitted_windows} windows"
+        show(f"{facts.name}: {facts.dim} dimensions, last step {why}")
         show(f"next: audiorec index {model_dir}")
 
 
 @app.command()
-def index(model_dir: ModelDir, baselines: Baselines = True) -> None:
+def index(
+    model_dir: ModelDir,
+    baselines: Baselines = True,
+    tolerance: Tolerance = 0.01,
+    make_current: MakeCurrent = False,
+) -> None:
     """The last step of build: embed, index, evaluate and publish what convert and export left."""
     from audiorec.build import index_step
+    from audiorec.guard import Guard
     from audiorec.report import summary
 
     with reported():
-        show(summary(index_step(model_dir, baselines=baselines, progress=progress), model_dir))
+        guard = Guard(tolerance, make_current)
+        built = index_step(model_dir, baselines=baselines, guard=guard, progress=progress)
+        show(summary(built, model_dir))
+        end_not_current(built.release_dir.name, built.held_back, model_dir)
+
+
+app.add_typer(catalogue_app)
 
 
 @app.command()
@@ -286,7 +267,7 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the model directory.")] = 1,
-    access_log: Annotated[bool, typer.Option(help="A line in the log a request.")] = False,
+    access_log: Annotated[Optional[bool], typer.Option(help="A line in the log a request.")] = None,  # noqa: UP045
 ) -> None:
     """Serve a model directory over HTTP. Every file is verified first; settings come from AUDIOREC_* variables."""
     from audiorec.api.serve import run
@@ -386,6 +367,68 @@ def samples(out_dir: Annotated[Path, typer.Argument(help="Where the clips go.")]
         show(f"{n_clips} clips in {out_dir}\nnext: audiorec build {out_dir} MODEL_DIR")
 
 
+keys_app = typer.Typer(no_args_is_help=True, help="The API keys of a service.")
+app.add_typer(keys_app, name="keys")
+KeysFile = Annotated[
+    Path,
+    typer.Option("--keys-file", envvar="AUDIOREC_KEYS_FILE", help="The file that the service reads its keys from."),
+]
+KeyName = Annotated[str, typer.Argument(help="Whose key it is, as logs are to say it.")]
+
+
+@keys_app.callback()
+def keys() -> None:
+    """Who may ask a service that was given a keys file. A change counts at once, without a restart."""
+
+
+@keys_app.command("create")
+def keys_create(
+    name: KeyName,
+    keys_file: KeysFile,
+    scope: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="What it is good for: read, write, generate, admin; may be repeated. None implies another."),
+    ] = None,
+    rate: Annotated[Optional[str], typer.Option(help="How often it may ask, as 60/minute.")] = None,  # noqa: UP045
+    expires: Annotated[Optional[str], typer.Option(help="When it ends: 90d, 12h, or a day as 2027-01-31.")] = None,  # noqa: UP045
+) -> None:
+    """Make a key and print it, once: the file has only its hash. Without --scope it may read."""
+    from audiorec.api.keys import create_key, parse_end
+
+    with reported():
+        expires_at = parse_end(expires) if expires else None
+        typer.echo(create_key(keys_file, name, scope or ["read"], rate=rate, expires_at=expires_at))
+        typer.secho(f"the key of {name}, shown this once: send it as 'Authorization: Bearer KEY'", err=True)
+
+
+@keys_app.command("list")
+def keys_list(
+    keys_file: KeysFile, as_json: Annotated[bool, typer.Option("--json", help="As JSON, without the hashes.")] = False
+) -> None:
+    """Show the keys: their names, what they are good for, and whether they still are."""
+    from audiorec.api.keys import described, read_keys
+    from audiorec.report import table
+
+    with reported():
+        known = described(read_keys(keys_file))
+        if as_json:
+            show_json(known, indent=1)
+        else:
+            columns = ("name", "state", "scopes", "rate", "created_at", "expires_at", "revoked_at")
+            rows = [{**key, "scopes": " ".join(key["scopes"])} for key in known]
+            show(table(columns, [[key[column] or "" for column in columns] for key in rows]))
+
+
+@keys_app.command("revoke")
+def keys_revoke(name: KeyName, keys_file: KeysFile) -> None:
+    """End a key now. Its name can be given to another."""
+    from audiorec.api.keys import revoke_key
+
+    with reported():
+        revoke_key(keys_file, name)
+        show(f"the key of {name} is revoked")
+
+
 train_app = typer.Typer(no_args_is_help=True, help="Train an encoder that learns.")
 app.add_typer(train_app, name="train")
 
@@ -400,6 +443,7 @@ def vqvae(
     audio_dir: Annotated[Path, typer.Argument(help="A folder of clips, of converted clips, or a model directory.")],
     out: Annotated[Path, typer.Option(help="The run's folder, as exp/NAME.")],
     minutes: Annotated[Optional[float], typer.Option(help="How long it learns.")] = None,  # noqa: UP045
+    cpu_minutes: Annotated[Optional[float], typer.Option(help="The same in time of all cores together.")] = None,  # noqa: UP045
     epochs: Annotated[Optional[float], typer.Option(help="How often it learns from every clip, instead.")] = None,  # noqa: UP045
     start_from: Annotated[Optional[Path], typer.Option("--from", help="Begin with this checkpoint's weights.")] = None,  # noqa: UP045
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in the folder.")] = False,
@@ -414,7 +458,7 @@ def vqvae(
     from audiorec.training.run import run
     from audiorec.training.summary import training_summary
 
-    given = {"minutes": minutes, "epochs": epochs, "batch_size": batch_size}
+    given = {"minutes": minutes, "cpu_minutes": cpu_minutes, "epochs": epochs, "batch_size": batch_size}
     given |= {"learning_rate": learning_rate, "seed": seed}
     with reported():
         trained = run(
@@ -431,6 +475,50 @@ def vqvae(
         )
         if trained.figures:  # of several processes, the first has them
             show(training_summary(trained))
+
+
+@train_app.command()
+def contrastive(
+    audio_dir: Annotated[Path, typer.Argument(help="A folder of clips, of converted clips, or a model directory.")],
+    out: Annotated[Path, typer.Option(help="The run's folder, as exp/NAME.")],
+    start_from: Annotated[Optional[str], typer.Option("--from", help="base, or a checkpoint to go on from.")] = None,  # noqa: UP045
+    minutes: Annotated[Optional[float], typer.Option(help="How long it learns.")] = None,  # noqa: UP045
+    cpu_minutes: Annotated[Optional[float], typer.Option(help="The same in time of all cores together.")] = None,  # noqa: UP045
+    epochs: Annotated[Optional[float], typer.Option(help="How often it learns from every clip, instead.")] = None,  # noqa: UP045
+    held_back: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0.01, max=0.9, help="The share of clips that only tell whether it helped; 0.2 unless said."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in the folder.")] = False,
+    config: Annotated[Optional[Path], typer.Option(help="Settings, as the config.toml of a run.")] = None,  # noqa: UP045
+    batch_size: Annotated[Optional[int], typer.Option(help="Clips a step.")] = None,  # noqa: UP045
+    learning_rate: Annotated[Optional[float], typer.Option(help="The highest of the cycle.")] = None,  # noqa: UP045
+    seed: Annotated[Optional[int], typer.Option(help="Of everything random.")] = None,  # noqa: UP045
+    threads: Annotated[Optional[int], typer.Option(min=1, help="Threads to compute with, without a GPU.")] = None,  # noqa: UP045
+) -> None:
+    """Train the encoder base on your own clips, from nothing or on from what it is; by labels too, where there are any.
+
+    Ends by measuring, on clips held back for nothing else, whether it helped; what did not is not recommended.
+    """
+    from audiorec.training.contrast.adapt import adapt
+    from audiorec.training.summary import adapted_summary
+
+    given = {"minutes": minutes, "cpu_minutes": cpu_minutes, "epochs": epochs, "batch_size": batch_size}
+    given |= {"learning_rate": learning_rate, "seed": seed}
+    with reported():
+        adapted = adapt(
+            audio_dir,
+            out,
+            given,
+            config_path=config,
+            start_from=start_from,
+            held_back_share=held_back,
+            resume=resume,
+            n_threads=threads,
+            progress=progress,
+            say=show,
+        )
+        show(adapted_summary(adapted))
 
 
 if __name__ == "__main__":

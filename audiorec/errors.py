@@ -121,6 +121,30 @@ class Overloaded(AudiorecError):
     retry_after_s = 1
 
 
+class Unauthorized(AudiorecError):
+    """A request without an API key where one is needed, or with one that is unknown, expired or revoked."""
+
+    status = 401
+    exit_code = 4
+    code = "missing_key"
+
+
+class Forbidden(AudiorecError):
+    """A request that is understood and not allowed: its key has not the scope, its origin is not listed."""
+
+    status = 403
+    exit_code = 4
+    code = "missing_scope"
+
+
+class TooManyRequests(AudiorecError):
+    """A client that asks more often than it may."""
+
+    status = 429
+    exit_code = 4
+    code = "rate_limited"
+
+
 class BodyTooLarge(AudiorecError):
     """A request body over the limit."""
 

@@ -1,15 +1,53 @@
 """Every setting of the service: its unit, its default, its environment variable. The only place that reads them."""
 
+import ipaddress
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from audiorec.errors import BadSetting
+from audiorec.rate import Rate
 
 ENVIRONMENT_PREFIX = "AUDIOREC_"
 MAX_S = 86_400  # a day: what is longer, or infinite, is a slip
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
+PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+VALIDATION_WORDS = ("Input should be ", "Value error, ")  # what pydantic begins its sentences with
+
+
+def listed(text: str) -> list[str]:
+    """The parts of "a, b"; none of an empty text."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _rate_or_none(text: str) -> str:
+    if text:
+        Rate.parse(text)
+    return text
+
+
+def _origins(text: str) -> str:
+    if text.strip() != "*" and not all(map(ORIGIN.fullmatch, listed(text))):
+        raise ValueError("* or origins in lower case, as https://example.org, joined by commas")
+    return text
+
+
+def _addresses(text: str) -> str:
+    try:
+        for part in listed(text) if text.strip() != "*" else ():
+            ipaddress.ip_network(part)
+    except ValueError:
+        raise ValueError("* or addresses and networks, as 10.0.0.0/8, joined by commas") from None
+    return text
+
+
+def _prefix(text: str) -> str:
+    if text and not PREFIX.fullmatch(text):
+        raise ValueError("a path that begins with / and does not end with one, as /audio")
+    return text
 
 
 class Settings(BaseSettings):
@@ -33,13 +71,52 @@ class Settings(BaseSettings):
     )
     n_decoders: int = Field(1, ge=1, le=64, description="processes that decode uploads, for each worker")
     encode_queue: int = Field(16, ge=1, description="uploads at once in a worker; more are answered 503")
+    encode_batch: int = Field(
+        4, ge=1, le=64, description="windows of waiting uploads that the encoder is given at once"
+    )
+    upload_cache_mb: int = Field(
+        16, ge=0, description="what a worker keeps of the vectors of recent uploads, in MB; 0 is nothing"
+    )
     encode_threads: int = Field(1, ge=1, description="torch threads that encode, for each worker")
     max_k: int = Field(100, ge=1, le=10_000, description="the most neighbours a query may ask for")
     max_batch: int = Field(256, ge=1, description="the most queries in one /nearest/batch")
     max_excluded: int = Field(10_000, ge=0, description="the most clip ids in `exclude`")
     stop_grace_s: int = Field(20, ge=0, description="how long requests may go on after SIGTERM, in seconds")
+    request_wait_s: float = Field(
+        20.0,
+        gt=0,
+        le=MAX_S,
+        description="how long a request may take to arrive, in seconds; each 1,000 bytes of it give it another",
+    )
+    swap_poll_s: float = Field(
+        1.5, ge=0.01, le=MAX_S, description="how often a worker looks for a new current release, in seconds"
+    )
     warm: bool = Field(False, description="load the encoder at start instead of at the first upload")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged")
+    log_format: Literal["text", "json"] = Field("text", description="how it is logged: JSON is an object a line")
+    access_log: bool | None = Field(
+        None, description="a line in the log for each request; unless said, only where the log is JSON"
+    )
+    keys_file: Path | None = Field(
+        None, description="the API keys, as `audiorec keys` writes them; without it the service is open to everybody"
+    )
+    open_metrics: bool = Field(False, description="serve /metrics without a key where others need one")
+    rate_limit: Annotated[str, AfterValidator(_rate_or_none)] = Field(
+        "", description="how often a key, or an address without one, may ask, as 60/minute; empty is any"
+    )
+    cors_origins: Annotated[str, AfterValidator(_origins)] = Field(
+        "", description="the origins whose web pages may ask, joined by commas, or *; empty is none but our own"
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_addresses)] = Field(
+        "127.0.0.1,::1", description="addresses and networks of proxies that are believed who their client is, or *"
+    )
+    root_path: Annotated[str, AfterValidator(_prefix)] = Field(
+        "", description="the path that a proxy in front serves all this under, as /audio"
+    )
+
+    @property
+    def logs_requests(self) -> bool:
+        return self.log_format == "json" if self.access_log is None else self.access_log
 
     @classmethod
     def load(cls, **given: object) -> "Settings":
@@ -52,5 +129,7 @@ class Settings(BaseSettings):
             variable = f"{ENVIRONMENT_PREFIX}{name.upper()}"
             if first["type"] == "missing":
                 raise BadSetting(f"got nothing for {variable}, expected {cls.model_fields[name].description}") from None
-            expected = first["msg"].removeprefix("Input should be ")
+            expected = first["msg"]
+            for word in VALIDATION_WORDS:
+                expected = expected.removeprefix(word)
             raise BadSetting(f"got {first['input']!r} for {variable}, expected {expected}") from None

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from audiorec.audio import CLIP_S
 from audiorec.convert import REFUSED_FILE, write_refused
+from audiorec.describe import write_manifest
 from audiorec.encoders.base import Encoder
 from audiorec.errors import BadModelDir
 from audiorec.export import export_encoder
@@ -30,7 +32,6 @@ from audiorec.release import (
     open_release,
     publish,
 )
-from audiorec.stage import write_manifest
 from audiorec.workplace import Workplace
 
 Array = npt.NDArray[np.float32]
@@ -41,13 +42,18 @@ CLIPS_PER_ARTIST = 20
 
 
 class Envelope(Encoder):
-    """How loud a window is in each of `dim` equal parts: vectors that can be worked out by hand."""
+    """How loud a window is in each of `dim` equal parts: vectors that can be worked out by hand.
+
+    turn: by how many places the parts are moved on, so that there can be several of these that differ.
+    """
 
     name = "Envelope"
+    order: Tensor
 
-    def __init__(self, dim: int = 64) -> None:
+    def __init__(self, dim: int = 64, turn: int = 0) -> None:
         super().__init__()
         self.dim = dim
+        self.register_buffer("order", torch.arange(dim).roll(turn))
 
     def pre(self, waveform: Tensor) -> Tensor:
         """(N, 1, T) -> (N, dim, T / dim)."""
@@ -55,7 +61,7 @@ class Envelope(Encoder):
 
     def core(self, x: Tensor) -> Tensor:
         """(N, dim, T / dim) -> (N, dim)."""
-        return x.square().mean(dim=2).sqrt()
+        return x.square().mean(dim=2).sqrt()[:, self.order]
 
     def post(self, features: Tensor) -> Tensor:
         """(N, dim) -> (N, dim), unit norm."""
@@ -83,12 +89,14 @@ def random_embeddings(n_clips: int, dim: int, *, seed: int = 0) -> Array:
     return vectors
 
 
-def make_release(model_dir: Path, n_clips: int, *, dim: int = 64, seed: int = 0) -> Path:
+def make_release(model_dir: Path, n_clips: int, *, dim: int = 64, seed: int = 0, mark: str = "") -> Path:
     """Publishes a release of `n_clips` random clips with random metadata, and a real index, encoder and manifest.
 
-    The one of an earlier call with the same arguments is kept. Returns the release. Minutes for a million clips.
+    seed: of the vectors, and the encoder's `turn`; the clips are the same. mark: what every title ends with.
+    The release of an earlier call with the same arguments is kept, while it is current. Returns where it is.
+    Minutes for a million clips.
     """
-    build_key = f"random {n_clips} {dim} {seed}"
+    build_key = f"random {n_clips} {dim} {seed} {mark}"
     try:
         kept = open_release(model_dir)
         if kept.manifest.build_key == build_key:
@@ -100,9 +108,9 @@ def make_release(model_dir: Path, n_clips: int, *, dim: int = 64, seed: int = 0)
         staging = work.staging_dir
         staging.mkdir(exist_ok=True)
         tuning = _write_vectors(staging, random_embeddings(n_clips, dim, seed=seed))
-        write_metadata(staging, _random_rows(n_clips, seed), ["genre", "year"])
+        write_metadata(staging, _random_rows(n_clips, mark), ["genre", "year"])
         write_refused(staging / REFUSED_FILE, [])
-        encoder = Envelope(dim)
+        encoder = Envelope(dim, turn=seed)
         export_encoder(encoder, staging / ENCODER_FILE)
         hours = round(n_clips * CLIP_S / 3600, 4)
         catalogue = CatalogueFacts(n_clips=n_clips, n_windows=n_clips, n_refused=0, hours=hours)
@@ -119,8 +127,8 @@ def _write_vectors(staging: Path, embeddings: Array) -> Tuning:
     return tune(embeddings, staging / INDEX_FILE)
 
 
-def _random_rows(n_clips: int, seed: int) -> Iterator[Mapping[str, Cell]]:
-    rng = np.random.default_rng(seed)
+def _random_rows(n_clips: int, mark: str) -> Iterator[Mapping[str, Cell]]:
+    rng = np.random.default_rng(0)
     artists = rng.integers(max(1, n_clips // CLIPS_PER_ARTIST), size=n_clips).tolist()
     labels = rng.integers(N_LABELS, size=n_clips).tolist()
     genres = rng.integers(N_GENRES, size=n_clips).tolist()
@@ -130,7 +138,7 @@ def _random_rows(n_clips: int, seed: int) -> Iterator[Mapping[str, Cell]]:
         yield {
             "clip_id": clip_id,
             "url": f"https://clips.example/{clip_id}",
-            "title": f"Take {row}",
+            "title": f"Take {row}{mark}",
             "artist": f"Artist {artist}",
             "label": f"label {label:02d}",
             "duration_s": CLIP_S,
