@@ -449,7 +449,7 @@ class TestRefusal:
             described = client.get("/model").json()
             Model.model_validate(described, strict=True)
             assert (described["release"], described["refused_release"]) == ("0001", fact)
-            assert series(client, "audiorec_release_refused") == 1
+            wait_until(lambda: series(client, "audiorec_release_refused") == 1)
             assert series(client, "audiorec_release_refusals_total") == n_refusals + 1
             assert f"release 0002 is refused, the one before it is still served: {reason}" in caplog.messages
             assert are_of(results_of(ask(client, {"embedding": [1.0] * 64})), "0001")

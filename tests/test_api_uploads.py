@@ -516,11 +516,11 @@ class TestEncoding:
         async def scenario() -> None:
             async with started(catalogue, upload_cache_mb=0) as app:
                 uploads, one, other = app.state.service.uploads, *(open_release(catalogue.model_dir) for _ in range(2))
-                asked = [
-                    asyncio.create_task(uploads.embed(encoded(tone(0.3, hz)), release, nobody_left))
-                    for hz, release in ((200, one), (300, one), (400, one), (500, other), (600, one))
-                ]
-                await eventually(lambda: held_encoder.n_waiting(app) == 4)
+                asked = []
+                for number, release in enumerate((one, one, one, other, one)):
+                    sound = encoded(tone(0.3, 200 + 100 * number))
+                    asked.append(asyncio.create_task(uploads.embed(sound, release, nobody_left)))
+                    await eventually(lambda n=number: held_encoder.batches == [1] and held_encoder.n_waiting(app) == n)
                 held_encoder.end()
                 await asyncio.gather(*asked)
                 assert held_encoder.batches == [1, 2, 1, 1]

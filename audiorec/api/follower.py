@@ -109,6 +109,7 @@ class Follower:
             self._forget_refusal()
             return False
         if seen == self._refused:
+            metrics.REFUSED.set(1)
             return False
         known = {sighting.target for sighting in (self._served, self._refused) if sighting is not None}
         return seen.target not in known or seen == last
