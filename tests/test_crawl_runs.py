@@ -336,9 +336,7 @@ def test_stopped_by_hand_the_tables_are_written(site: Site, tmp_path: Path, monk
         await take(engine)
 
     monkeypatch.setattr(audiorec.crawl.engine.Engine, "_tick", stop_when_the_rest_is_done)
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # ignored in what a shell starts with &
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts with &
     try:
         with pytest.raises(KeyboardInterrupt):
             crawled(site, tmp_path / "out")
