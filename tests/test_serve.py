@@ -235,7 +235,8 @@ class TestWorkers:
             assert server.stop() == 0
             assert left_behind(server) == []
 
-    def test_one_that_cannot_start_ends_the_service(self, catalogue: Catalogue, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_one_that_cannot_start_ends_the_service(self, catalogue: Catalogue, tmp_path: Path, workers: int) -> None:
         """The encoder's hash is right, so that only a worker that loads it can know."""
         release = tmp_path / "release"
         shutil.copytree(catalogue.model_dir / "current", release)
@@ -246,7 +247,7 @@ class TestWorkers:
         facts = FileFacts(bytes=encoder.stat().st_size, sha256=sha256_of(encoder))
         manifest = read_manifest(release)
         manifest.model_copy(update={"files": {**manifest.files, "encoder.pt": facts}}).write(release)
-        command = ["audiorec.cli", "serve", str(release), "--port", "0"]
+        command = ["audiorec.cli", "serve", str(release), "--port", "0", "--workers", str(workers)]
         with running(tmp_path, command, AUDIOREC_WARM="1") as server:
             assert server.process.wait(START_S) == 1
             assert "cannot serve: got an encoder file encoder.pt that TorchScript cannot run" in server.log
@@ -256,12 +257,12 @@ class TestWorkers:
 
     @pytest.mark.parametrize(("exit_codes", "started"), [([0, 0], True), ([0, STARTUP_FAILURE], False), ([-9], True)])
     def test_several_that_cannot_start_end_it_too(
-        self, monkeypatch: pytest.MonkeyPatch, exit_codes: list[int], started: bool
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exit_codes: list[int], started: bool
     ) -> None:
         class Stopped:
             has_served = False
 
-            def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+            def __init__(self, config: uvicorn.Config, listener: socket.socket, shared_dir: Path) -> None:
                 self.processes = [SimpleNamespace(exitcode=exit_code) for exit_code in exit_codes]
 
             def run(self) -> None:
@@ -269,7 +270,7 @@ class TestWorkers:
 
         monkeypatch.setattr("audiorec.api.serve.Supervisor", Stopped)
         with socket.socket() as listener:
-            assert _serve(uvicorn.Config("none", workers=2), listener) is started
+            assert _serve(uvicorn.Config("none", workers=2), listener, tmp_path) is started
 
 
 class TestStart:

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,18 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
 from audiorec.api.buckets import BUCKETS_FILE, make_buckets_file
 from audiorec.api.keys import read_keys
+from audiorec.api.metric_files import make_room
 from audiorec.api.sighting import find, make_note
 from audiorec.api.supervisor import Supervisor
 from audiorec.api.verifier import Verifier
 from audiorec.errors import BadSetting, NoSpace, NotReady
+from audiorec.files import writing_to_disk
 from audiorec.release import open_release
 from audiorec.settings import ENVIRONMENT_PREFIX, Settings
 
 LOG = logging.getLogger("audiorec")
+SHARED_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 MAX_OPEN_FILES = 65_536
 WORKER_SILENCE_S = 15  # one that says nothing for so long is killed; on a busy machine it takes some to start
 
@@ -39,10 +44,11 @@ def run(model_dir: Path, *, host: str, port: int, workers: int, access_log: bool
     if settings.keys_file is not None:
         read_keys(settings.keys_file)
     config = uvicorn.Config(
-        "audiorec.api.app:create_app",
+        "audiorec.api.serve:create_worker",
         factory=True,
         workers=workers,
         http="audiorec.api.protocol:PatientProtocol",
+        ws="none",
         access_log=False,  # uvicorn's has the query string in it: we have one of our own
         log_level=settings.log_level,
         log_config=_log_config(settings),
@@ -55,14 +61,15 @@ def run(model_dir: Path, *, host: str, port: int, workers: int, access_log: bool
     _allow_many_connections()
     with _bound(host, port) as listener, _shared_dir() as shared_dir:
         _verify(settings.model_dir, shared_dir)
-        make_buckets_file(shared_dir / BUCKETS_FILE)
-        make_note(shared_dir)
+        with writing_to_disk("what the workers share"):
+            make_buckets_file(shared_dir / BUCKETS_FILE)
+            make_note(shared_dir)
         for name, value in given.items():
             os.environ[f"{ENVIRONMENT_PREFIX}{name.upper()}"] = str(value)  # workers read the environment
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(shared_dir)  # before anything imports prometheus_client
+        os.environ[SHARED_DIR_VARIABLE] = str(shared_dir)  # before anything imports prometheus_client
         shown_host = f"[{host}]" if ":" in host else host
         LOG.info("starting on http://%s:%d, Ctrl-C stops", shown_host, listener.getsockname()[1])
-        if not _serve(config, listener):
+        if not _serve(config, listener, shared_dir):
             raise NotReady("got a service that could not start, expected one that can: the lines above say why")
 
 
@@ -74,14 +81,26 @@ def _verify(model_dir: Path, shared_dir: Path) -> None:
     LOG.info("release %s verified: %s clips", release.name, f"{release.manifest.catalogue.n_clips:,}")
 
 
-def _serve(config: uvicorn.Config, listener: socket.socket) -> bool:
+def create_worker() -> FastAPI:
+    """What each worker runs. One that has nowhere to count ends here, in a sentence."""
+    try:
+        make_room(Path(os.environ[SHARED_DIR_VARIABLE]))
+    except NoSpace as error:
+        LOG.error("cannot serve: %s", error.message)
+        sys.exit(STARTUP_FAILURE)
+    from audiorec.api.app import create_app  # which opens the files
+
+    return create_app()
+
+
+def _serve(config: uvicorn.Config, listener: socket.socket, shared_dir: Path) -> bool:
     """Until a signal stops it. Returns False when it did not start: the worker has logged why.
 
     `uvicorn.run` would end with exit code 0 when no worker of several can start, and with a signal's when one is told
     to stop.
     """
     if config.workers > 1:
-        supervisor = Supervisor(config, [listener])
+        supervisor = Supervisor(config, listener, shared_dir)
         supervisor.run()
         return supervisor.has_served or all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
     server = uvicorn.Server(config)

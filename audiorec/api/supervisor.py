@@ -1,11 +1,15 @@
 """Keeps the workers of a service alive: uvicorn's supervisor, but one that cannot start does not end the others."""
 
 import logging
+import socket
+from pathlib import Path
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
+
+from audiorec.api.metric_files import give_back_room
 
 LOG = logging.getLogger("audiorec")
 RETRY_S = 2.0  # between a worker that could not start and the next
@@ -17,8 +21,10 @@ class Supervisor(Multiprocess):
     takes a dead one's place is tried again and again.
     """
 
-    config: uvicorn.Config
-    has_served = False
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, shared_dir: Path) -> None:
+        super().__init__(config, [listener])
+        self.has_served = False
+        self._shared_dir = shared_dir
 
     def keep_subprocess_alive(self) -> None:
         for number, process in enumerate(self.processes):
@@ -29,6 +35,8 @@ class Supervisor(Multiprocess):
                 continue
             process.kill()  # it may hang
             process.join()
+            assert process.pid is not None
+            give_back_room(self._shared_dir, process.pid)
             if process.exitcode == STARTUP_FAILURE:
                 if not self.has_served:
                     self.should_exit.set()
