@@ -88,6 +88,23 @@ class TestDrops:
             assert read_answer(connection)[0] == 200
 
 
+class TestForeigners:
+    """Those who speak something else get an answer, and the log does not hear of it, nor of their query strings."""
+
+    @pytest.mark.parametrize("upgrade", [b"websocket", b"h2c"])
+    def test_who_would_like_to_upgrade(self, server: Running, upgrade: bytes) -> None:
+        head = b"GET /ready?api_key=a-secret HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: " + upgrade
+        websocket = b"\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        with server.raw(head + websocket) as connection:
+            assert read_answer(connection)[0] == 200
+        assert "a-secret" not in server.log
+        assert "pgrade" not in server.log
+
+    def test_who_speaks_no_http(self, server: Running) -> None:
+        with server.raw(b"\x16\x03\x01\x02\x00\x01\x00") as connection:  # TLS
+            assert "got a request that is not HTTP" in refused(read_answer(connection), 400, "bad_request")
+
+
 class TestHeads:
     @pytest.mark.parametrize("part", [b"X-Long: " + b"x" * 9_000, b"X-Many: 1\r\n" * 900])
     def test_without_end(self, server: Running, part: bytes) -> None:

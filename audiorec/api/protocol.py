@@ -100,6 +100,9 @@ class PatientProtocol(HttpToolsProtocol):
         elif n_left:
             self._watch_reader()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """That a client would rather speak something else is no news: it is answered all the same."""
+
     def send_400_response(self, msg: str) -> None:
         """uvicorn's word for what is not HTTP."""
         self._refuse(400, "bad_request", "got a request that is not HTTP, expected one of an HTTP library")
