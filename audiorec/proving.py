@@ -55,14 +55,15 @@ class Question:
 Source = Callable[[], Question]  # the next question
 
 
-def make_releases(model_dir: Path, n_clips: int, n_releases: int) -> list[str]:
-    """Names of releases of the same random clips with other vectors, the first of them current; made once."""
+def make_releases(work_dir: Path, n_clips: int, n_releases: int) -> tuple[Path, list[str]]:
+    """(model directory, names) of releases of the same random clips with other vectors. The first is current."""
+    model_dir = work_dir.resolve() / f"releases-{n_clips}"
     names = [f"{number:04}" for number in range(1, n_releases + 1)]
-    if not all((model_dir / "versions" / name).exists() for name in names):
-        for seed in range(n_releases):
+    for seed, name in enumerate(names):
+        if not (model_dir / "versions" / name).exists():
             make_release(model_dir, n_clips, seed=seed)
     make_current(model_dir, names[0])
-    return names
+    return model_dir, names
 
 
 def query(kind: str, fields: Mapping[str, Any], path: str = "/nearest") -> Question:

@@ -19,7 +19,7 @@ from http.client import HTTPConnection, HTTPException
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from audiorec.benchmark import descendants, free_port, pss_of, rendered, running
 from audiorec.decode import decode
 from audiorec.embed import embed
 from audiorec.nearest import Nearest, Neighbours
+from audiorec.proving import MB, never_seen, percentile
 from audiorec.release import make_current
 from audiorec.testing import make_release
 
@@ -38,7 +39,6 @@ N_RELEASES = 3
 N_QUERIES = 20  # of each kind
 DEADLINE_S = 120
 MAX_S = 60.0
-MB = 1_000_000
 KINDS = ("embedding", "clip_id", "sound", "new sound")  # a sound that comes again may be answered from a cache
 
 Shown = list[tuple[str, str]]  # clip id and title of each result; a title tells the release
@@ -112,11 +112,6 @@ def queries(releases: Sequence[Path]) -> list[Query]:
             query("new sound", sound, "audio/wav", by_sound),
         ]
     return made
-
-
-def never_seen(wav: bytes) -> bytes:
-    """The same sound in a file that is in no cache: a chunk that says nothing is its last."""
-    return wav + b"note" + (8).to_bytes(4, "little") + os.urandom(8)
 
 
 @contextmanager
@@ -241,10 +236,6 @@ def tables(measured: Mapping[str, Any], options: argparse.Namespace) -> dict[str
         "after ": after["Pss_Anon"] / MB,
     }
     return {"Swaps under load": [facts], "Latency while a swap is under way, beside quiet seconds": latencies}
-
-
-def percentile(times_ms: Sequence[float], percent: int) -> float:
-    return quantiles(times_ms, n=100, method="inclusive")[percent - 1]
 
 
 def main() -> None:

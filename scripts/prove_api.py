@@ -20,6 +20,7 @@ from schemathesis.engine import events, from_schema
 from audiorec.benchmark import rendered
 from audiorec.proving import PATIENCE_S, Service, make_releases, must, noise
 
+N_CLIPS = 300
 MAX_PER_ROUND = 250  # of each operation: hypothesis keeps them all to the end of the round
 CHECKS = {  # that a clip is not there, or bytes are no sound, the document cannot say: what it allows may be refused
     "positive_data_acceptance": {"enabled": False}
@@ -107,8 +108,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    model_dir = options.work_dir.resolve() / "api"
-    make_releases(model_dir, 300, 1)
+    model_dir, _ = make_releases(options.work_dir, N_CLIPS, 1)
     make_sounds_known()
     with (
         tempfile.TemporaryDirectory(prefix="audiorec-api-") as folder,

@@ -118,8 +118,9 @@ def prove_refusals(port: int) -> str:
 def prove_client(port: int, replicas: Sequence[Service]) -> str:
     """A replica knows who asked, and believes no client that says it is somebody else."""
     get(port, "/model", **{"X-Request-Id": "whose-1", "X-Forwarded-For": "6.6.6.6"})
-    lines = [line for replica in replicas for line in replica.log.splitlines() if "whose-1" in line]
-    [seen] = [json.loads(line)["client"] for line in lines]
+    wait_until(lambda: any("whose-1" in replica.log for replica in replicas), "a line in a log")
+    [line] = [line for replica in replicas for line in replica.log.splitlines() if "whose-1" in line]
+    seen = json.loads(line)["client"]
     must(seen == CLIENT, f"got the client {seen} in the log, expected {CLIENT}")
     return f"the log has {seen}, whatever X-Forwarded-For a client sends"
 
@@ -183,8 +184,7 @@ def prove_502(port: int, replicas: Sequence[Service], question: Question) -> str
 
 def prove(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """Tables: what each step found, and what the clients saw meanwhile."""
-    model_dir = options.work_dir.resolve() / f"topology-{options.clips}"
-    names = make_releases(model_dir, options.clips, 2)
+    model_dir, names = make_releases(options.work_dir, options.clips, 2)
     asked = sources(model_dir)
     streams = [asked[kind] for kind in ("embedding", "clip_id", "filter", "batch", "clip", "sound")] * options.clients
     settings = {"AUDIOREC_LOG_FORMAT": "json", "AUDIOREC_SWAP_POLL_S": "0.2", "AUDIOREC_WARM": "true"}
