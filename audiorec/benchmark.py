@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -29,9 +30,10 @@ START_S = 600.0  # a release of a million clips is verified first
 WRK_SCRIPT = """
 local requests, i = {}, 0
 function init()
-  for n = 0, %(n_bodies)d - 1 do
+  for n = 0, %(n_posts)d - 1 do
     local file = io.open(string.format("%(folder)s/%%d", n), "rb")
-    requests[n + 1] = wrk.format("POST", nil, {["Content-Type"] = "%(content_type)s"}, file:read("*a"))
+    local path, content_type = file:read("*l"), file:read("*l")
+    requests[n + 1] = wrk.format("POST", path, {["Content-Type"] = content_type}, file:read("*a"))
     file:close()
   end
 end
@@ -169,49 +171,53 @@ class Load:
         return cls(*(median(getattr(load, name) for load in loads) for name in cls.__dataclass_fields__))
 
 
-def load(port: int, path: str, bodies: Sequence[bytes], content_type: str, *, n_clients: int, duration_s: int) -> Load:
-    """POSTs the bodies in turn over as many kept connections, each waiting for its answer. Raises RuntimeError unless
+@dataclass(frozen=True)
+class Post:
+    """A request."""
+
+    path: str
+    body: bytes
+    content_type: str = "application/json"
+
+
+def load(port: int, posts: Sequence[Post], *, n_clients: int, duration_s: int) -> Load:
+    """Sends the posts in turn over as many kept connections, each waiting for its answer. Raises RuntimeError unless
     every answer is a 200.
 
     By `wrk` where it is installed; by threads of this process, which are no match for a quick service, where not.
     """
-    if shutil.which("wrk"):
-        return _load_by_wrk(port, path, bodies, content_type, n_clients, duration_s)
-    return _load_by_threads(port, path, bodies, content_type, n_clients, duration_s)
+    by = _load_by_wrk if shutil.which("wrk") else _load_by_threads
+    return by(port, posts, n_clients, duration_s)
 
 
-def _load_by_wrk(
-    port: int, path: str, bodies: Sequence[bytes], content_type: str, n_clients: int, duration_s: int
-) -> Load:
+def _load_by_wrk(port: int, posts: Sequence[Post], n_clients: int, duration_s: int) -> Load:
     with tempfile.TemporaryDirectory() as folder:
-        for n, body in enumerate(bodies):
-            (Path(folder) / str(n)).write_bytes(body)
+        for n, post in enumerate(posts):
+            (Path(folder) / str(n)).write_bytes(f"{post.path}\n{post.content_type}\n".encode() + post.body)
         script = Path(folder) / "script.lua"
-        script.write_text(WRK_SCRIPT % {"n_bodies": len(bodies), "folder": folder, "content_type": content_type})
+        script.write_text(WRK_SCRIPT % {"n_posts": len(posts), "folder": folder})
         command = ["wrk", "-t1", f"-c{n_clients}", f"-d{duration_s}s", "--timeout", "30s", "-s", str(script)]
-        url = f"http://127.0.0.1:{port}{path}"
+        url = f"http://127.0.0.1:{port}"
         told = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
     n_requests, duration_us, n_errors, p50_us, p99_us = map(int, told.splitlines()[-1].split())
     if n_errors or not n_requests:
-        raise RuntimeError(f"got {n_errors} errors and {n_requests} answers for POST {path}, expected only answers")
+        raise RuntimeError(f"got {n_errors} errors and {n_requests} answers, expected only answers")
     return Load(n_requests / duration_us * 1e6, p50_us / 1e3, p99_us / 1e3)
 
 
-def _load_by_threads(
-    port: int, path: str, bodies: Sequence[bytes], content_type: str, n_clients: int, duration_s: int
-) -> Load:
+def _load_by_threads(port: int, posts: Sequence[Post], n_clients: int, duration_s: int) -> Load:
     end = time.monotonic() + duration_s
 
     def ask_in_turn(first: int) -> list[float]:
         connection = http.client.HTTPConnection("127.0.0.1", port)
         times_s = []
-        for body in islice(cycle(bodies), first, None):
+        for post in islice(cycle(posts), first, None):
             start = time.perf_counter()
-            connection.request("POST", path, body, {"Content-Type": content_type})
+            connection.request("POST", post.path, post.body, {"Content-Type": post.content_type})
             answer = connection.getresponse()
             answer.read()
             if answer.status != 200:
-                raise RuntimeError(f"got status {answer.status} for POST {path}, expected 200")
+                raise RuntimeError(f"got status {answer.status} for POST {post.path}, expected 200")
             times_s.append(time.perf_counter() - start)
             if time.monotonic() > end:
                 break
@@ -221,3 +227,47 @@ def _load_by_threads(
         times_s = [taken for times in clients.map(ask_in_turn, range(n_clients)) for taken in times]
     cuts_s = quantiles(times_s, n=100, method="inclusive")
     return Load(len(times_s) / duration_s, cuts_s[49] * 1e3, cuts_s[98] * 1e3)
+
+
+CONSTANT_APP = """
+import json
+from pathlib import Path
+from fastapi import FastAPI, Request
+from pydantic import BaseModel
+
+ANSWER = json.loads((Path(__file__).parent / "answer.json").read_text())
+app = FastAPI()
+
+class Query(BaseModel):
+    embedding: list[float] | None = None
+    clip_id: str | None = None
+    k: int = 10
+
+@app.post("/nearest")
+async def nearest(query: Query):
+    return ANSWER
+
+@app.post("/typed/nearest")
+async def typed_nearest(query: Query) -> dict:
+    return ANSWER
+
+@app.post("/upload")
+async def upload(request: Request):
+    await request.body()
+    return ANSWER
+"""
+
+
+@contextmanager
+def constant_service(answer: Mapping[str, Any], *, n_workers: int = 1) -> Iterator[int]:
+    """What a bare FastAPI takes for a request: it parses a query, or reads an upload. Gives its port.
+
+    /nearest is written as FastAPI's tutorial has it. /typed/nearest returns `-> dict`, for which it has a fast path.
+    """
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "constant.py").write_text(CONSTANT_APP, encoding="utf-8")
+        (Path(folder) / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+        command = [sys.executable, "-m", "uvicorn", "--app-dir", folder, "constant:app", "--no-access-log"]
+        with running([*command, "--port", str(port), "--workers", str(n_workers)], port, path="/openapi.json"):
+            yield port

@@ -89,14 +89,18 @@ def random_embeddings(n_clips: int, dim: int, *, seed: int = 0) -> Array:
     return vectors
 
 
-def make_release(model_dir: Path, n_clips: int, *, dim: int = 64, seed: int = 0, mark: str = "") -> Path:
+def make_release(
+    model_dir: Path, n_clips: int, *, dim: int = 64, seed: int = 0, mark: str = "", encoder: Encoder | None = None
+) -> Path:
     """Publishes a release of `n_clips` random clips with random metadata, and a real index, encoder and manifest.
 
-    seed: of the vectors, and the encoder's `turn`; the clips are the same. mark: what every title ends with.
+    seed: of the vectors, and the encoder's `turn`; the clips are the same. mark: what every title ends with. encoder:
+    in place of an `Envelope`, with its own dimension.
     The release of an earlier call with the same arguments is kept, while it is current. Returns where it is.
     Minutes for a million clips.
     """
-    build_key = f"random {n_clips} {dim} {seed} {mark}"
+    encoder = encoder or Envelope(dim, turn=seed)
+    build_key = f"random {n_clips} {encoder.dim} {seed} {mark} {encoder.name}"
     try:
         kept = open_release(model_dir)
         if kept.manifest.build_key == build_key:
@@ -107,10 +111,9 @@ def make_release(model_dir: Path, n_clips: int, *, dim: int = 64, seed: int = 0,
     with work.locked():
         staging = work.staging_dir
         staging.mkdir(exist_ok=True)
-        tuning = _write_vectors(staging, random_embeddings(n_clips, dim, seed=seed))
+        tuning = _write_vectors(staging, random_embeddings(n_clips, encoder.dim, seed=seed))
         write_metadata(staging, _random_rows(n_clips, mark), ["genre", "year"])
         write_refused(staging / REFUSED_FILE, [])
-        encoder = Envelope(dim, turn=seed)
         export_encoder(encoder, staging / ENCODER_FILE)
         hours = round(n_clips * CLIP_S / 3600, 4)
         catalogue = CatalogueFacts(n_clips=n_clips, n_windows=n_clips, n_refused=0, hours=hours)

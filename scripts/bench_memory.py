@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from audiorec.benchmark import free_port, load, pss_of, rendered, running
+from audiorec.benchmark import Post, free_port, load, pss_of, rendered, running
 from audiorec.release import open_release
 from audiorec.testing import make_release
 
@@ -22,7 +22,7 @@ def measure(release_dir: Path, n_workers: int, bodies: Sequence[bytes], n_second
     port = free_port()
     command = [sys.executable, "-m", "audiorec.cli", "serve", str(release_dir), "--port", str(port)]
     with running([*command, "--workers", str(n_workers)], port, path="/ready") as pid:
-        load(port, "/nearest", bodies, "application/json", n_clients=8 * n_workers, duration_s=n_seconds)
+        load(port, [Post("/nearest", body) for body in bodies], n_clients=8 * n_workers, duration_s=n_seconds)
         return pss_of(pid)
 
 

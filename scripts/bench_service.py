@@ -17,7 +17,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy reads it: the work alon
 
 import torch
 
-from audiorec.benchmark import Load, cpu_s_of, free_port, in_turns, load, rendered, running
+from audiorec.benchmark import Load, Post, constant_service, cpu_s_of, free_port, in_turns, load, rendered, running
 from audiorec.build import build
 from audiorec.decode import decode
 from audiorec.embed import embed
@@ -31,29 +31,6 @@ Row = dict[str, Any]
 SOUND_TYPE = "application/octet-stream"
 MAX_S = 600.0
 N_QUERIES = 200
-CONSTANT_APP = """
-import json, sys
-import uvicorn
-from fastapi import FastAPI
-from pydantic import BaseModel
-
-ANSWER = json.loads(sys.argv[2])
-app = FastAPI()
-
-class Query(BaseModel):
-    embedding: list[float]
-    k: int = 10
-
-@app.post("/nearest")
-async def nearest(query: Query):
-    return ANSWER
-
-@app.post("/typed/nearest")
-async def typed_nearest(query: Query) -> dict:
-    return ANSWER
-
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=False)
-"""
 
 
 class Service(NamedTuple):
@@ -62,19 +39,15 @@ class Service(NamedTuple):
 
 
 def by_embedding(nearest: Nearest, options: argparse.Namespace) -> Row:
-    """Both services have one worker of the same uvicorn.
-
-    constant: the endpoint as FastAPI's tutorial has it. typed: it returns `-> dict`, for which FastAPI has a fast path.
-    """
+    """Both services have one worker of the same uvicorn. constant, typed: see `constant_service`."""
     release = nearest.release
     queries = release.embeddings[:: len(release.embeddings) // N_QUERIES]
     bodies = [json.dumps({"embedding": query.tolist(), "k": 10}).encode() for query in queries]
     results = nearest.search(queries[0]).to_dicts()
     answer = {"results": results, "query": {"kind": "embedding"}, "release": release.name, "took_ms": 0.123}
-    port, constant_port = free_port(), free_port()
-    constant = [sys.executable, "-c", CONSTANT_APP, str(constant_port), json.dumps(answer)]
-    targets = {"ours": (port, ""), "constant": (constant_port, ""), "typed": (constant_port, "/typed")}
-    with serving(release.directory, port), running(constant, constant_port, path="/openapi.json"):
+    port = free_port()
+    with serving(release.directory, port), constant_service(answer) as constant_port:
+        targets = {"ours": (port, ""), "constant": (constant_port, ""), "typed": (constant_port, "/typed")}
         sides = {side: partial(ask_json, *target, bodies, options) for side, target in targets.items()}
         loads = {side: Load.median(found) for side, found in in_turns(sides, options.rounds).items()}
     per_s = {side: found.requests_per_s for side, found in loads.items()}
@@ -95,8 +68,8 @@ def serving(model_dir: Path, port: int) -> Any:
 
 
 def ask_json(port: int, prefix: str, bodies: Sequence[bytes], options: argparse.Namespace) -> Load:
-    path, seconds = f"{prefix}/nearest", options.seconds
-    return load(port, path, bodies, "application/json", n_clients=options.clients, duration_s=seconds)
+    posts = [Post(f"{prefix}/nearest", body) for body in bodies]
+    return load(port, posts, n_clients=options.clients, duration_s=options.seconds)
 
 
 def search_us(nearest: Nearest, query: list[float]) -> float:
@@ -108,7 +81,7 @@ def search_us(nearest: Nearest, query: list[float]) -> float:
 def by_upload(nearest: Nearest, service: Service, sound: Path, n_clients: int, options: argparse.Namespace) -> Row:
     """The work alone is done in this process, in one thread, one sound after the other."""
     content = sound.read_bytes()
-    ask = partial(load, service.port, "/nearest", [content], SOUND_TYPE, n_clients=n_clients)
+    ask = partial(load, service.port, [Post("/nearest", content, SOUND_TYPE)], n_clients=n_clients)
     sides = {"ours": partial(ask, duration_s=options.seconds), "work": partial(work, nearest, content, options.seconds)}
     cpu_s, own_cpu_s = cpu_s_of(service.pid), time.process_time()
     loads = in_turns(sides, options.rounds)
@@ -133,7 +106,7 @@ def by_upload(nearest: Nearest, service: Service, sound: Path, n_clients: int, o
 def again(service: Service, sound: Path, n_clients: int, options: argparse.Namespace) -> Row:
     """The same sound over and over, to a service that knows it from the first time on."""
     content, seconds = sound.read_bytes(), options.rounds * options.seconds
-    found = load(service.port, "/nearest", [content], SOUND_TYPE, n_clients=n_clients, duration_s=seconds)
+    found = load(service.port, [Post("/nearest", content, SOUND_TYPE)], n_clients=n_clients, duration_s=seconds)
     facts = {"sound": sound.suffix[1:], "bytes": len(content), "clients": n_clients}
     return {**facts, "requests/s": found.requests_per_s, "p50 ms": found.p50_ms, "p99 ms": found.p99_ms}
 
