@@ -3,16 +3,16 @@
     scripts/bench_robustness.py WORK_DIR AUDIO_DIR ... [--clips 200] [--base NAME=FILE ...] [--json]
 
 For each folder and encoder the mean cosine of a clip and its copy, and beside it that of the worst twentieth; and the
-ROC-AUC of copies against the clips that are nearest to theirs, those of the same sound, group or artist left out.
-Copies go through the whole recipe, from the bytes of a file on. The encoders' last steps are fitted on each folder, but
-for the first `base`, which is as it comes. WORK_DIR keeps what was converted and computed.
+ROC-AUC of copies against the clips that are nearest to theirs, of another group and artist, and not the same recording
+once more; "same" says how many of these there were, nearer than the nearest other. Copies go through the whole recipe,
+from the bytes of a file on. The encoders' last steps are fitted on each folder, but for the first `base`, which is as
+it comes. WORK_DIR keeps what was converted and computed.
 """
 
 import argparse
 import io
 import json
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from audiorec.audio import SAMPLE_RATE_HZ, Pcm
+from audiorec.audio import CLIP_SAMPLES, SAMPLE_RATE_HZ, Pcm
 from audiorec.convert import DEFAULT_LIMITS, Conversion, convert
 from audiorec.decoder import Decoder
 from audiorec.embed import embed
@@ -30,25 +30,28 @@ from audiorec.encoders import BASELINES, make_encoder
 from audiorec.encoders.base import Encoder
 from audiorec.evaluate import Truth
 from audiorec.features import vectors_of
-from audiorec.files import sha256_of
 from audiorec.fit import EagerEncoder, features_of_catalogue
 from audiorec.report import table
 from audiorec.terminal import progress, reported
-from audiorec.wav import read_wav, wav_path
+from audiorec.wav import read_wav
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
+Sounds = Callable[[int], Pcm]
 
 MP3_64 = {"format": "MP3", "bitrate_mode": "CONSTANT", "compression_level": 1 - (64 - 8) / (160 - 8)}  # of 8 to 160
 COPIES = ("MP3 64 kbit/s", "-20 dB", "1 s silence first", "22.05 kHz")
 WORST = 0.05
+SAME = 0.9  # of a cosine between waveforms: the same recording; noise played twice by one machine is at 0.4
 
 
 class Ready(EagerEncoder):
     """An encoder of the registry as `embed` takes one."""
 
-    def encode(self, cut: Array) -> Array:
+    n_labels = 0
+
+    def outputs(self, cut: Array) -> Array:
         return self.post(self.features(cut))
 
 
@@ -93,38 +96,53 @@ def catalogue_vectors(encoder: EagerEncoder, fitted: bool, sha256s: list[str], w
         return np.stack([vector for vector, _ in vectors_of(encoder.post, store, sha256s, encoder.dim)])
 
 
-def same_sound(sha256s: list[str], wav_dir: Path) -> list[Rows]:
-    """For each clip the rows of those whose sound is the same to the last bit, itself among them."""
-    by_sound: defaultdict[str, list[int]] = defaultdict(list)
-    digests = [sha256_of(wav_path(wav_dir, sha256)) for sha256 in sha256s]
-    for row, digest in enumerate(digests):
-        by_sound[digest].append(row)
-    return [np.array(by_sound[digest]) for digest in digests]
+def same_recording(one: Pcm, other: Pcm) -> bool:
+    """Whether one is the other, cut, padded or scaled: the cosine of their waveforms, shifted as fits best, is SAME.
+
+    Of long clips the first window is compared.
+    """
+    parts = [pcm[:CLIP_SAMPLES].astype(np.float32) for pcm in (one, other)]
+    n = 2 ** int(np.ceil(np.log2(sum(map(len, parts)))))  # so that no shift wraps round
+    spectrum, other_spectrum = (np.fft.rfft(part, n) for part in parts)
+    highest = np.abs(np.fft.irfft(spectrum * other_spectrum.conj(), n)).max()
+    return bool(highest >= SAME * np.linalg.norm(parts[0]) * np.linalg.norm(parts[1]))
+
+
+def nearest_other(vectors: Array, mask: Mask, row: int, sounds: Sounds) -> tuple[float, int]:
+    """(cosine of the nearest clip of the mask that is another recording; how many of the same recording are nearer)."""
+    similarities, pcm = vectors[mask] @ vectors[row], sounds(row)
+    n_same = 0
+    for place in np.argsort(-similarities):
+        if not same_recording(pcm, sounds(int(np.flatnonzero(mask)[place]))):
+            break
+        n_same += 1
+    return float(similarities[place]), n_same
 
 
 def measured(
-    encoder: Ready, vectors: Array, others: list[Mask], rows: list[int], disturbed: list[list[Pcm]]
+    encoder: Ready, vectors: Array, others: list[Mask], rows: list[int], disturbed: list[list[Pcm]], sounds: Sounds
 ) -> dict[str, float]:
-    """vectors: of the whole catalogue. others: for each of the rows the clips that are not its duplicates, (n,).
-    disturbed: for each of them the sounds of its COPIES.
+    """vectors: of the whole catalogue. others: for each of the rows the clips of others, (n,).
+    disturbed: for each of them the sounds of its COPIES. sounds: those of the catalogue, by row.
     """
     found = np.stack([[embed(pcm, encoder).vector for pcm in of_row] for of_row in disturbed])  # (rows, COPIES, D)
     cosines = np.einsum("rcd,rd->rc", found, vectors[rows])
-    nearest = [(vectors[mask] @ vectors[row]).max() for row, mask in zip(rows, others, strict=True)]
-    result = {}
+    others_found = [nearest_other(vectors, mask, row, sounds) for row, mask in zip(rows, others, strict=True)]
+    nearest = np.array([similarity for similarity, _ in others_found], np.float32)
+    result: dict[str, float] = {}
     for name, of_copy in zip(COPIES, cosines.T, strict=True):
         result[name] = float(of_copy.mean())
         result[f"{name}, worst"] = float(np.quantile(of_copy, WORST))
-    return {**result, "AUC": auc(cosines.ravel(), np.array(nearest, np.float32))}
+    return {**result, "AUC": auc(cosines.ravel(), nearest), "same": sum(n_same for _, n_same in others_found)}
 
 
-def not_duplicates(conversion: Conversion, wav_dir: Path, rows: list[int]) -> list[Mask]:
-    """For each row (n,): all clips but those of its group, by its artist, and of the same sound."""
-    truth, same = Truth.of(conversion.clips), same_sound(conversion.sha256s, wav_dir)
+def of_others(conversion: Conversion, rows: list[int]) -> list[Mask]:
+    """For each row (n,): all clips but those of its group and by its artist."""
+    truth = Truth.of(conversion.clips)
     masks = []
     for row in rows:
         mask = np.ones(len(conversion.clips), np.bool_)
-        mask[np.concatenate([same[row], *truth.own[row]])] = False
+        mask[np.concatenate([[row], *truth.own[row]])] = False
         masks.append(mask)
     return masks
 
@@ -149,26 +167,30 @@ def main() -> None:
             wav_dir = arguments.work_dir / audio_dir.name / "wav"
             conversion = convert(audio_dir, wav_dir, progress=progress)
             chosen = sample(conversion, arguments.clips)
-            others = not_duplicates(conversion, wav_dir, chosen)
+            others = of_others(conversion, chosen)
             sounds = (read_wav(wav_dir, conversion.sha256s[row]) for row in chosen)
             bar = progress(sounds, total=len(chosen), stage="disturb", unit="clip")
             disturbed = [[decoder.decode(copy) for copy in copies(pcm)] for pcm in bar]
+
+            def sound(row: int, wav_dir: Path = wav_dir, sha256s: list[str] = conversion.sha256s) -> Pcm:
+                return read_wav(wav_dir, sha256s[row])
+
             for title, encoder, fitted in encoders(arguments.base):
                 ready = Ready(encoder)
                 vectors = catalogue_vectors(ready, fitted, conversion.sha256s, wav_dir)
-                rows.append(
-                    {"folder": audio_dir.name, "encoder": title, **measured(ready, vectors, others, chosen, disturbed)}
-                )
+                figures = measured(ready, vectors, others, chosen, disturbed, sound)
+                rows.append({"folder": audio_dir.name, "encoder": title, **figures})
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
-    header = ("folder", "encoder", *COPIES, "AUC")
+    header = ("folder", "encoder", *COPIES, "AUC", "same")
     cells = [
         [
             row["folder"],
             row["encoder"],
             *(f"{row[name]:.3f} {row[f'{name}, worst']:.3f}" for name in COPIES),
             row["AUC"],
+            row["same"],
         ]
         for row in rows
     ]

@@ -17,7 +17,7 @@ def test_copies_of_a_clip_stay_near_it(tmp_path: Path) -> None:
     sounds |= {f"tone {hz}": tone(2.0, hz) for hz in (80, 250, 800, 2_500, 6_000)}
     for name, sound in sounds.items():
         (clips / f"{name}.wav").write_bytes(encoded(sound))
-    (clips / "same.wav").write_bytes(encoded(noise(1.0, 0), container="WAVEX"))  # the same sound in another file
+        (clips / "same.wav").write_bytes(encoded(0.5 * noise(1.0, 0)[800:]))  # the same recording, cut and scaled
     command = [sys.executable, str(ROOT / "scripts/bench_robustness.py"), str(tmp_path / "work"), str(clips)]
     done = subprocess.run([*command, "--clips", "9", "--json"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -25,7 +25,8 @@ def test_copies_of_a_clip_stay_near_it(tmp_path: Path) -> None:
     assert list(rows) == ["base, as it comes", "base", "MeanMel", "MFCC"]
     base = rows["base, as it comes"]
     for copy in ("MP3 64 kbit/s", "-20 dB", "1 s silence first", "22.05 kHz"):
-        assert base[copy] >= 0.9, copy
+        assert base[copy] >= 0.95, copy
         assert base[f"{copy}, worst"] <= base[copy] <= 1.001
     assert rows["MeanMel"]["1 s silence first"] < base["1 s silence first"], "a baseline hears the silence"
-    assert base["AUC"] >= 0.9
+    assert base["AUC"] >= 0.98
+    assert base["same"] == 2, "the noise and its copy"

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from audiorec.encoders.base import Encoder, Standardise
 from audiorec.encoders.convnet import ConvNet, ConvNetConfig, log_mel_of
+from audiorec.encoders.pauses import without_pauses
 from audiorec.encoders.whiten import Whiten
 
 DIM = 128
@@ -20,6 +21,7 @@ WEIGHTS = (1.5, 1.0, 1.0)  # of the blocks
 
 class Base(Encoder):
     name = "base"
+    version = 2  # 1 heard pauses
     fitted = ("standardise.", "whiten.")
     comes_fitted = True
     licence = "that of the clips it learnt from"
@@ -36,8 +38,8 @@ class Base(Encoder):
         self.whiten = Whiten(sum(self.block_sizes), DIM, shrinkage=SHRINKAGE)
 
     def pre(self, waveform: Tensor) -> Tensor:
-        """(N, 1, T) -> (N, n_mels, n_frames)."""
-        return self.log_mel(waveform)
+        """(N, 1, T) -> (N, n_mels, n_frames), without pauses."""
+        return self.log_mel(without_pauses(waveform))
 
     def core(self, x: Tensor) -> Tensor:
         """(N, n_mels, n_frames) -> (N, n_features): the blocks, one after another."""
