@@ -1,11 +1,27 @@
 """The contract of every encoder: pre -> core -> post, each callable alone, all of it in one TorchScript graph."""
 
 import hashlib
-from typing import ClassVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The hidden layer of a pretrained model that gives the vector, 0 being what its first layer takes, and why.
+
+    p5, mean_average_precision: of each layer in turn, where retrieval was measured.
+    """
+
+    index: int
+    n_layers: int
+    why: str
+    p5: list[float] = field(default_factory=list)
+    mean_average_precision: list[float] = field(default_factory=list)
 
 
 class Encoder(nn.Module):
@@ -21,6 +37,9 @@ class Encoder(nn.Module):
     origin: str = "audiorec"
     fitted: ClassVar[tuple[str, ...]] = ()  # prefixes of the weights and buffers that `fit` changes
     comes_fitted: ClassVar[bool] = False  # whether it is of use before it is fitted on a catalogue
+    identity: str = ""  # of what it computes with and is no weight of its own: a part of its keys
+    layer: Layer | None = None  # of an encoder that is made of a pretrained model
+    __jit_ignored_attributes__: ClassVar[list[str]] = ["layer"]  # torch would compile what an annotation names
     dim: int
 
     def pre(self, waveform: Tensor) -> Tensor:
@@ -45,6 +64,23 @@ class Encoder(nn.Module):
     def fit(self, features: Tensor) -> None:
         """Fits `post` on the features of a catalogue's windows, (M, n_features). Nothing to do for most encoders."""
 
+    def head_facts(self) -> dict[str, Any] | None:
+        """What `manifest.HeadFacts` is made of, for an encoder that was trained to tell labels apart."""
+        return None
+
+    def text_facts(self) -> dict[str, Any] | None:
+        """What `manifest.TextFacts` is made of, for an encoder whose space texts share."""
+        return None
+
+    def write_companions(self, directory: Path) -> list[str]:
+        """Writes what belongs into a release beside the encoder, in flat names, which it returns. Raises NoSpace."""
+        return []
+
+    def scripted(self) -> torch.jit.ScriptModule:
+        """The encoder as TorchScript."""
+        script: torch.jit.ScriptModule = torch.jit.script(self)
+        return script
+
     def count_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
@@ -57,7 +93,7 @@ class Encoder(nn.Module):
         return self._key(without=())
 
     def _key(self, without: tuple[str, ...]) -> str:
-        digest = hashlib.sha256(f"{self.name} {self.version}".encode())
+        digest = hashlib.sha256(f"{self.name} {self.version}{self.identity}".encode())
         for name, value in sorted(self.state_dict().items()):
             if not name.startswith(without or " "):
                 digest.update(name.encode() + value.cpu().numpy().tobytes())

@@ -15,6 +15,7 @@ class Whiten(nn.Module):
 
     def __init__(self, n_features: int, dim: int, *, shrinkage: float = SHRINKAGE) -> None:
         super().__init__()
+        self.dim = dim
         self.shrinkage = shrinkage
         generator = torch.Generator().manual_seed(0)
         any_directions, _ = torch.linalg.qr(torch.randn(n_features, dim, generator=generator))
