@@ -8,8 +8,8 @@ from typing import Any
 from audiorec.benchmark import rendered
 from audiorec.build import Built, build
 from audiorec.catalogue import LABELS_FILE
-from audiorec.cli import progress, reported
 from audiorec.encoders import BASELINES
+from audiorec.terminal import progress, reported
 
 
 def rows(name: str, built: Built) -> list[dict[str, Any]]:

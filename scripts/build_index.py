@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from audiorec.build import index_step
-from audiorec.cli import progress, reported
 from audiorec.report import summary
+from audiorec.terminal import progress, reported
 
 
 def main() -> None:

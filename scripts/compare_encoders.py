@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from audiorec.cli import progress, reported
 from audiorec.convert import Conversion, convert
 from audiorec.encoders import BASELINES, LEARNED_ENCODERS, make_encoder
 from audiorec.encoders.base import Encoder
@@ -22,6 +21,7 @@ from audiorec.evaluate import Truth, evaluate
 from audiorec.features import vectors_of
 from audiorec.fit import EagerEncoder, features_of_catalogue
 from audiorec.report import table
+from audiorec.terminal import progress, reported
 
 
 def encoders(checkpoints: list[str], bases: list[str]) -> Iterator[tuple[str, Encoder]]:

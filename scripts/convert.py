@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from audiorec.build import convert_step
-from audiorec.cli import progress, reported
 from audiorec.decoder import DecodeLimits
 from audiorec.report import conversion_summary
+from audiorec.terminal import progress, reported
 
 
 def main() -> None:

@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
-from audiorec.cli import crawl_bar, reported
+from audiorec.commands.crawl import crawl_bar
 from audiorec.crawl import CrawlOptions, crawl
 from audiorec.crawl.summary import crawl_summary
+from audiorec.terminal import reported
 
 
 def main() -> None:

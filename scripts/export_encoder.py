@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from audiorec.build import export_step
-from audiorec.cli import progress, reported
 from audiorec.encoders import DEFAULT_ENCODER, ENCODERS
+from audiorec.terminal import progress, reported
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from audiorec.cli import progress, reported
+from audiorec.terminal import progress, reported
 from audiorec.training.corpus.make import make
 from audiorec.training.corpus.summary import corpus_summary
 

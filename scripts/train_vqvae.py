@@ -6,7 +6,7 @@ The config is exp/NAME/config.toml where there is one; its outputs go beside it,
 import argparse
 from pathlib import Path
 
-from audiorec.cli import progress, reported
+from audiorec.terminal import progress, reported
 from audiorec.training.run import run
 from audiorec.training.summary import training_summary
 

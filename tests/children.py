@@ -65,7 +65,8 @@ def _run(command: list[str], model_dir: Path, scratch: Path, kill: Kill, max_fil
     import torch
     from toy import Slopes
 
-    from audiorec import catalogue_commands, cli, export
+    from audiorec import cli, export
+    from audiorec.commands import build, catalogue
     from audiorec.encoders import ENCODERS
 
     output = os.open(scratch / "output", os.O_WRONLY)
@@ -82,8 +83,7 @@ def _run(command: list[str], model_dir: Path, scratch: Path, kill: Kill, max_fil
             if stage.startswith(kill.stage) and number == kill.after_items:
                 _die()
 
-    cli.progress = progress
-    catalogue_commands.progress = progress  # type: ignore[attr-defined]
+    build.progress = catalogue.progress = progress  # type: ignore[attr-defined]
     if max_file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, resource.RLIM_INFINITY))
     cli.app(command)

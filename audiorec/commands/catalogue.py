@@ -2,37 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiorec.terminal import EXIT_NOT_CURRENT, EXIT_SOME_REFUSED, progress, reported, show, show_json
+from audiorec.commands.arguments import AsJson, MakeCurrent, MaxS, ModelDir, PlaceholderArtists, Tolerance, Workers
+from audiorec.terminal import EXIT_NOT_CURRENT, EXIT_SOME_REFUSED, end_not_current, progress, reported, show, show_json
 
 if TYPE_CHECKING:
     from audiorec.edit import Edited
 
 app = typer.Typer()
-
-ModelDir = Annotated[Path, typer.Argument(help="The model directory.")]
-Workers = Annotated[Optional[int], typer.Option(min=1, help="Processes that decode; one a core.")]  # noqa: UP045
-MaxS = Annotated[float, typer.Option("--max-s", min=0.1, help="The longest clip that is taken, in seconds.")]
-Tolerance = Annotated[
-    float,
-    typer.Option(
-        min=0,
-        max=1,
-        help="How much recall@10 may fall before a release is held back; P@5 and mAP may by 1/sqrt(queries) more.",
-    ),
-]
-MakeCurrent = Annotated[bool, typer.Option("--make-current", help="Serve the release whatever it measures.")]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
-
-
-def end_not_current(name: str, held_back: str, model_dir: Path) -> None:
-    """Says why a release is not current and what makes it so, and ends with the exit code for that; if it is not."""
-    if held_back:
-        show(f"\nrelease {name} is not current: {held_back}\nto serve it all the same: audiorec use {model_dir} {name}")
-        raise typer.Exit(EXIT_NOT_CURRENT)
 
 
 @app.command()
@@ -44,6 +24,7 @@ def add(
     make_current: MakeCurrent = False,
     workers: Workers = None,
     max_s: MaxS = 3600.0,
+    placeholder_artists: PlaceholderArtists = False,
     as_json: AsJson = False,
 ) -> None:
     """Add clips to the catalogue: the next release, with the encoder and all vectors of the current one.
@@ -63,6 +44,7 @@ def add(
             guard=Guard(tolerance, make_current),
             limits=DecodeLimits(max_s=max_s),
             n_workers=workers,
+            placeholder_artists=placeholder_artists,
             progress=progress,
         )
         _end(edited, model_dir, as_json)
@@ -71,9 +53,9 @@ def add(
 @app.command()
 def remove(
     model_dir: ModelDir,
-    clip_ids: Annotated[Optional[list[str]], typer.Argument(metavar="[IDS]...", help="Clip ids.")] = None,  # noqa: UP045
+    clip_ids: Annotated[list[str] | None, typer.Argument(metavar="[IDS]...", help="Clip ids.")] = None,
     from_file: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--from-file", help="More ids, one a line, written as in metadata.tsv; - reads standard input."),
     ] = None,
     tolerance: Tolerance = 0.01,
@@ -149,7 +131,7 @@ def use(
 @app.command()
 def rollback(
     model_dir: ModelDir,
-    release: Annotated[Optional[str], typer.Argument(help="Which one; the one before the current.")] = None,  # noqa: UP045
+    release: Annotated[str | None, typer.Argument(help="Which one; the one before the current.")] = None,
 ) -> None:
     """Go back to an older release, after a look at every byte of it."""
     from audiorec.lifecycle import rollback as run
