@@ -9,6 +9,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from audiorec.chosen_model import keep_model, named_model, settle_layer
 from audiorec.convert import CLIPS_FILE, DEFAULT_LIMITS, REFUSED_FILE, Conversion, convert, read_conversion
 from audiorec.decoder import DecodeLimits
 from audiorec.encoders import DEFAULT_ENCODER, make_encoder
@@ -46,9 +47,12 @@ def build(
     *,
     encoder: str = DEFAULT_ENCODER,
     checkpoint_path: Path | None = None,
+    model: str | None = None,
+    layer: int | None = None,
     train_minutes: float = DEFAULT_TRAIN_MINUTES,
     limits: DecodeLimits = DEFAULT_LIMITS,
     n_workers: int | None = None,
+    placeholder_artists: bool = False,
     refit: bool = False,
     baselines: bool = True,
     guard: Guard = DEFAULT_GUARD,
@@ -61,19 +65,31 @@ def build(
     publishes the next release and computes only what is new. refit: fit the encoder's last step anew. baselines: also
     evaluate MeanMel and MFCC beside the encoder. checkpoint_path: for an encoder that learns; the next builds keep it.
     `base` takes one in place of its own weights, and Path("base") for these again; any other is trained first where
-    there is none, for train_minutes; say: is told of that, line by line.
+    there is none, for train_minutes; say: is told of that, line by line. model: a directory or a hub id, for an encoder
+    that is made of a pretrained model; the next builds use it. layer: of that model, the one that gives the vector;
+    unless said, the one whose neighbours share most labels, or without labels the one in the middle.
+    placeholder_artists: make up names where there are none, see `placeholders.py`.
 
     The release has the clips of the folder, no others: those that `add` put into the current one are in it when their
     files are in the folder, those that `remove` took out are in it while theirs are. Where that would undo something,
     and where the guard objects to its figures, it is published but does not become current.
-    Raises BadCatalogue, BadSetting, BadCheckpoint, TrainingFailed, Busy, NoSpace.
+    Raises BadCatalogue, BadSetting, BadCheckpoint, BadModel, TrainingFailed, Busy, NoSpace.
     """
-    check_encoder(encoder, checkpoint_path)
+    check_encoder(Workplace(model_dir), encoder, checkpoint_path, layer)
     _check_apart(audio_dir, model_dir)
+    reference = named_model(Workplace(model_dir), encoder, model, layer, refit=refit, say=say)
     with Workplace(model_dir).locked() as work:
         with work.timed("convert"):
-            conversion = convert(audio_dir, work.wav_dir, limits=limits, n_workers=n_workers, progress=progress)
-        provide_checkpoint(work, encoder, checkpoint_path, train_minutes, say)
+            conversion = convert(
+                audio_dir,
+                work.wav_dir,
+                limits=limits,
+                n_workers=n_workers,
+                placeholder_artists=placeholder_artists,
+                progress=progress,
+            )
+        provide_checkpoint(work, encoder, checkpoint_path, train_minutes, say, layer=layer)
+        keep_model(work, encoder, reference)
         fitted = _export(work, conversion, encoder, refit, progress)
         return _index(work, conversion, fitted, baselines, guard, progress)
 
@@ -84,12 +100,20 @@ def convert_step(
     *,
     limits: DecodeLimits = DEFAULT_LIMITS,
     n_workers: int | None = None,
+    placeholder_artists: bool = False,
     progress: Progress = silent,
 ) -> Conversion:
     """The first step alone: `work/wav/`."""
     _check_apart(audio_dir, model_dir)
     with Workplace(model_dir).locked() as work:
-        return convert(audio_dir, work.wav_dir, limits=limits, n_workers=n_workers, progress=progress)
+        return convert(
+            audio_dir,
+            work.wav_dir,
+            limits=limits,
+            n_workers=n_workers,
+            placeholder_artists=placeholder_artists,
+            progress=progress,
+        )
 
 
 def export_step(
@@ -97,16 +121,20 @@ def export_step(
     *,
     encoder: str = DEFAULT_ENCODER,
     checkpoint_path: Path | None = None,
+    model: str | None = None,
+    layer: int | None = None,
     train_minutes: float = DEFAULT_TRAIN_MINUTES,
     refit: bool = False,
     progress: Progress = silent,
     say: Say = unsaid,
 ) -> FittedEncoder:
     """The second step alone, on what `convert` left: `work/encoder/`."""
-    check_encoder(encoder, checkpoint_path)
+    check_encoder(Workplace(model_dir), encoder, checkpoint_path, layer)
+    reference = named_model(Workplace(model_dir), encoder, model, layer, refit=refit, say=say)
     with Workplace(model_dir).locked() as work:
         conversion = read_conversion(work.wav_dir)
-        provide_checkpoint(work, encoder, checkpoint_path, train_minutes, say)
+        provide_checkpoint(work, encoder, checkpoint_path, train_minutes, say, layer=layer)
+        keep_model(work, encoder, reference)
         return _export(work, conversion, encoder, refit, progress)
 
 
@@ -138,6 +166,7 @@ def _check_apart(audio_dir: Path, model_dir: Path) -> None:
 
 
 def _export(work: Workplace, conversion: Conversion, encoder: str, refit: bool, progress: Progress) -> FittedEncoder:
+    settle_layer(work, encoder, conversion.clips, progress)
     with work.timed("encode"):
         return fit_encoder(
             encoder,

@@ -138,7 +138,7 @@ def open_columns(path: Path) -> tuple[Any, dict[str, Column]]:
             raise BadModelDir(f"{path.name} has {reader.num_record_batches} record batches, expected 1")
         batch = reader.get_batch(0)
         batch.validate()
-        columns = {name: _column(array) for name, array in zip(batch.schema.names, batch.columns, strict=True)}
+        columns = {name: column_of(array) for name, array in zip(batch.schema.names, batch.columns, strict=True)}
     except FileNotFoundError:
         raise BadModelDir(f"{path.name} is missing; build the release again") from None
     except TypeError as error:
@@ -150,7 +150,8 @@ def open_columns(path: Path) -> tuple[Any, dict[str, Column]]:
     return batch, columns
 
 
-def _column(array: Any) -> Column:
+def column_of(array: Any) -> Column:
+    """A pyarrow array as a column. Raises TypeError for one of a type not written here."""
     kind = array.type
     if pa.types.is_int64(kind) or pa.types.is_float64(kind):
         return Numbers(array)

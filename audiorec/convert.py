@@ -14,6 +14,7 @@ from audiorec.files import remove_leftovers, replacing, writing_to_disk
 from audiorec.ledger import Entry, Ledger, stamp_of
 from audiorec.metadata import CORE_COLUMNS
 from audiorec.parallel import in_parallel
+from audiorec.placeholders import fill_artists
 from audiorec.progress import Progress, silent
 from audiorec.tsv import read_tsv, tsv_line
 from audiorec.wav import is_converted, wav_path
@@ -56,15 +57,24 @@ def convert(
     *,
     limits: DecodeLimits = DEFAULT_LIMITS,
     n_workers: int | None = None,
+    placeholder_artists: bool = False,
     progress: Progress = silent,
 ) -> Conversion:
     """Converts every clip of a folder that was not converted before, and writes `clips.tsv` and `refused.tsv`.
 
-    n_workers: processes that decode, one a core by default. Killed anywhere, the next call goes on where it stopped.
+    n_workers: processes that decode, one a core by default. placeholder_artists: make up names where there are none,
+    see `placeholders.py`. Killed anywhere, the next call goes on where it stopped.
     Raises BadCatalogue when there is nothing usable, NoSpace when the disk is full; never because of one bad file.
     """
     found = scan(Path(os.path.abspath(audio_dir)))  # the ledger knows files by whole path
-    conversion = convert_found(found, wav_dir, limits=limits, n_workers=n_workers, progress=progress)
+    conversion = convert_found(
+        found,
+        wav_dir,
+        limits=limits,
+        n_workers=n_workers,
+        placeholder_artists=placeholder_artists,
+        progress=progress,
+    )
     _write_tables(conversion, wav_dir)
     if not conversion.clips:
         raise BadCatalogue(_nothing_usable(conversion))
@@ -72,18 +82,24 @@ def convert(
 
 
 def convert_found(
-    found: Scan, wav_dir: Path, *, limits: DecodeLimits, n_workers: int | None, progress: Progress
+    found: Scan,
+    wav_dir: Path,
+    *,
+    limits: DecodeLimits,
+    n_workers: int | None,
+    placeholder_artists: bool = False,
+    progress: Progress,
 ) -> Conversion:
     """Converts what a scan found, by whole paths, and was not converted before; as `convert`, without its tables.
 
-    Raises NoSpace.
+    Raises NoSpace, and BadSetting where names cannot be made up.
     """
     with writing_to_disk("the converted clips"):
         wav_dir.mkdir(parents=True, exist_ok=True)
     with Ledger(wav_dir, max_s=limits.max_s) as ledger:
         new = [candidate for candidate in found.candidates if not _is_done(candidate, ledger, wav_dir, limits)]
         _convert_all(new, wav_dir, ledger, limits, n_workers or len(os.sched_getaffinity(0)), progress)
-        return _assemble(found, ledger, n_new=len(new))
+        return _assemble(found, ledger, n_new=len(new), placeholder_artists=placeholder_artists)
 
 
 def _is_done(candidate: Candidate, ledger: Ledger, wav_dir: Path, limits: DecodeLimits) -> bool:
@@ -117,7 +133,7 @@ def _convert_all(
                 ledger.add(candidate.path, stamp, entry)
 
 
-def _assemble(found: Scan, ledger: Ledger, n_new: int) -> Conversion:
+def _assemble(found: Scan, ledger: Ledger, n_new: int, placeholder_artists: bool) -> Conversion:
     refusals = list(found.refusals)
     clips: dict[str, Row] = {}
     for candidate in found.candidates:
@@ -130,6 +146,8 @@ def _assemble(found: Scan, ledger: Ledger, n_new: int) -> Conversion:
         else:
             clips[candidate.clip_id] = _row(candidate, entry)
     rows = [clips[clip_id] for clip_id in sorted(clips)]
+    if placeholder_artists:
+        fill_artists(rows)
     refusals.sort(key=lambda refusal: refusal.clip_id)
     return Conversion(rows, [*CORE_COLUMNS, *_own_columns(rows)], refusals, found.n_ignored, n_new)
 

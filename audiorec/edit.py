@@ -21,7 +21,7 @@ from audiorec.changes import REMOVED, read_changes
 from audiorec.convert import DEFAULT_LIMITS, REFUSED_FILE, Conversion, Row, convert_found, read_refused
 from audiorec.decoder import DecodeLimits
 from audiorec.errors import BadCatalogue, BadModelDir
-from audiorec.features import FeatureStore, add_features, vectors_of
+from audiorec.features import FeatureStore, add_features, means_of, vectors_of
 from audiorec.guard import DEFAULT_GUARD, Guard
 from audiorec.manifest import MANIFEST_FILE
 from audiorec.metadata import Metadata
@@ -74,12 +74,14 @@ def add(
     guard: Guard = DEFAULT_GUARD,
     limits: DecodeLimits = DEFAULT_LIMITS,
     n_workers: int | None = None,
+    placeholder_artists: bool = False,
     progress: Progress = silent,
 ) -> Edited:
     """Publishes the next release with these clips in it: files, and folders as `build` takes them.
 
     A clip whose id is there with the same sound is passed over; with another sound it is refused, one by one, unless
-    `replace`, which also takes over what is now said of it. Killed anywhere, the same call goes on where it stopped.
+    `replace`, which also takes over what is now said of it. placeholder_artists: make up names for those of these clips
+    that have none, see `placeholders.py`. Killed anywhere, the same call goes on where it stopped.
     Raises BadModelDir, BadCatalogue when there is nothing to add, Busy, NoSpace.
     """
     with _locked(model_dir) as (work, base):
@@ -87,7 +89,14 @@ def add(
         if not found.candidates and not found.refusals:
             raise BadCatalogue(f"got no clip, but {found.n_ignored} other files, expected sound files")
         with work.timed("convert"):
-            conversion = convert_found(found, wav_dir, limits=limits, n_workers=n_workers, progress=progress)
+            conversion = convert_found(
+                found,
+                wav_dir,
+                limits=limits,
+                n_workers=n_workers,
+                placeholder_artists=placeholder_artists,
+                progress=progress,
+            )
         plan = _Plan.of(conversion, base, replace)
         gone = [row for row in map(base.metadata.find, plan.clip_ids) if row is not None]
         published = _publish(
@@ -116,7 +125,7 @@ def remove(model_dir: Path, clip_ids: Iterable[str], *, guard: Guard = DEFAULT_G
         if len(gone) == len(base.embeddings):
             raise BadCatalogue(f"got all {len(gone):,} clips to remove, expected at least one to stay: leave one out")
         refused = read_refused(base.directory / REFUSED_FILE)
-        published = _publish(work, base, gone, [], lambda: Additions.none(base.dim), refused, guard)
+        published = _publish(work, base, gone, [], lambda: Additions.none(base.dim, base.n_labels), refused, guard)
         before = read_changes(base.directory)
         absent = [clip_id for clip_id, row in rows.items() if row is None]
         return Edited(
@@ -204,26 +213,35 @@ def _additions(work: Workplace, base: Release, rows: Sequence[Row], progress: Pr
     """The vectors of clips, by the encoder of the release; those that it has the same sound of are taken from there."""
     there = {row["clip_id"]: base.metadata.find(row["clip_id"]) for row in rows}
     vectors = {
-        clip_id: (base.embeddings[at], base.windows[slice(*np.searchsorted(base.window_rows, [at, at + 1]))])
+        clip_id: (
+            base.embeddings[at],
+            base.windows[slice(*np.searchsorted(base.window_rows, [at, at + 1]))],
+            base.predictions.scores[at] if base.predictions is not None else np.empty(0, np.float16),
+        )
         for row in rows
         if (at := there[clip_id := row["clip_id"]]) is not None and _sounds_alike(row, base.metadata, at)
     }
     new = {row["clip_id"]: row["sha256"] for row in rows if row["clip_id"] not in vectors}
-    with FeatureStore(work.added_dir / f"vectors-{base.manifest.encoder.key}", base.dim) as store:
+    dim = base.dim
+    with FeatureStore(work.added_dir / f"vectors-{base.manifest.encoder.key}", dim + base.n_labels) as store:
         missing = [sha256 for sha256 in dict.fromkeys(new.values()) if sha256 not in store]
         if missing:
             with work.timed("encode"):
                 sounds = ((sha256, read_wav(work.added_dir / "wav", sha256)) for sha256 in missing)
-                encoded = add_features(base.encoder.encode, sounds, store)
+                encoded = add_features(base.encoder.outputs, sounds, store)
                 for _ in progress(encoded, total=len(missing), stage="encode", unit="clip"):
                     pass
-        vectors |= dict(zip(new, vectors_of(lambda unit: unit, store, list(new.values()), base.dim), strict=True))
+        sha256s = list(new.values())
+        of_new = vectors_of(lambda outputs: outputs[:, :dim], store, sha256s, dim)
+        scores = means_of(lambda outputs: outputs[:, dim:], store, sha256s)
+        vectors |= {clip_id: (*both, one) for clip_id, both, one in zip(new, of_new, scores, strict=True)}
     in_order = [vectors[row["clip_id"]] for row in rows]
     return Additions(
         rows,
-        np.stack([vector for vector, _ in in_order]),
-        np.concatenate([windows for _, windows in in_order]).astype(np.float16),
-        np.array([len(windows) for _, windows in in_order], np.int64),
+        np.stack([vector for vector, _, _ in in_order]),
+        np.concatenate([windows for _, windows, _ in in_order]).astype(np.float16),
+        np.array([len(windows) for _, windows, _ in in_order], np.int64),
+        np.stack([scores for _, _, scores in in_order]).astype(np.float16),
     )
 
 

@@ -18,37 +18,43 @@ class WindowEncoder(Protocol):
     """What `export.LoadedEncoder` is."""
 
     dim: int
+    n_labels: int
 
-    def encode(self, windows: Array) -> Array: ...
+    def outputs(self, windows: Array) -> Array: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """vector: (D,) float32, unit norm. window_vectors: (n_windows, D) float32, zero where a window is silent."""
+    """vector: (D,) float32, unit norm. window_vectors: (n_windows, D) float32, zero where a window is silent.
+
+    label_scores: (n_labels,) float32 in [0, 1], the mean over the windows that sound, by an encoder with a head.
+    """
 
     vector: Array
     window_vectors: Array
     duration_s: float
+    label_scores: Array | None = None
 
 
 def embed(pcm: Pcm, encoder: WindowEncoder) -> Embedding:
     """pcm: a clip, (n_samples,) int16. The one way from a clip to its embedding."""
-    making = EmbeddingInMaking(pcm, encoder.dim)
+    making = EmbeddingInMaking(pcm, encoder.dim, encoder.n_labels)
     while making.n_left:
         if len(cut := making.take(BATCH_WINDOWS)):
-            making.give(encoder.encode(cut))
+            making.give(encoder.outputs(cut))
     return making.finished()
 
 
 class EmbeddingInMaking:
     """A clip on its way through an encoder, some windows at a time: no more of them are in memory."""
 
-    def __init__(self, pcm: Pcm, dim: int) -> None:
-        """pcm: (n_samples,) int16. dim: of the encoder."""
+    def __init__(self, pcm: Pcm, dim: int, n_labels: int = 0) -> None:
+        """pcm: (n_samples,) int16. dim, n_labels: of the encoder."""
         self.n_left = count_windows(len(pcm))
         self._pcm = pcm
         self._heard = np.zeros(self.n_left, np.bool_)
         self._vectors = np.zeros((self.n_left, dim), np.float32)
+        self._label_scores = np.zeros((self.n_left, n_labels), np.float32)
         self._taken = slice(0)
 
     def take(self, n: int) -> Array:
@@ -61,12 +67,16 @@ class EmbeddingInMaking:
         self._heard[self._taken] = heard
         return cut if heard.all() else cut[heard]
 
-    def give(self, vectors: Array) -> None:
-        """The encoder's vectors of the windows that were taken last, where there were any: (n, dim)."""
-        self._vectors[self._taken][self._heard[self._taken]] = vectors
+    def give(self, outputs: Array) -> None:
+        """The encoder's of the windows that were taken last, where there were any: (n, dim + n_labels)."""
+        heard, dim = self._heard[self._taken], self._vectors.shape[1]
+        self._vectors[self._taken][heard] = outputs[:, :dim]
+        self._label_scores[self._taken][heard] = outputs[:, dim:]
 
     def finished(self) -> Embedding:
-        return Embedding(clip_vector(self._vectors[self._heard]), self._vectors, len(self._pcm) / SAMPLE_RATE_HZ)
+        vector = clip_vector(self._vectors[self._heard])
+        label_scores = self._label_scores[self._heard].mean(axis=0) if self._label_scores.size else None
+        return Embedding(vector, self._vectors, len(self._pcm) / SAMPLE_RATE_HZ, label_scores)
 
 
 def in_batches(function: Callable[[Array], Array], x: Array) -> Array:

@@ -76,10 +76,25 @@ class BadCheckpoint(AudiorecError):
     code = "bad_checkpoint"
 
 
+class BadModel(AudiorecError):
+    """A pretrained model that is missing, broken, of another kind, or on a hub that cannot be reached."""
+
+    status = 422
+    exit_code = 5
+    code = "bad_model"
+
+
 class TrainingFailed(AudiorecError):
     """A training that cannot go on: a loss that is not a number, or not enough memory."""
 
     code = "training_failed"
+
+
+class GenerationFailed(AudiorecError):
+    """A model that gave no usable sound: NaN, silence, noise, no memory left. `code` is the reason."""
+
+    exit_code = 3
+    code = "generation_failed"
 
 
 class BadSetting(AudiorecError):
@@ -119,6 +134,57 @@ class Overloaded(AudiorecError):
     status = 503
     code = "overloaded"
     retry_after_s = 1
+
+
+class NoGenerator(AudiorecError):
+    """A sound was asked for where no model makes any: none is configured, or it cannot be loaded."""
+
+    status = 503
+    code = "generator_not_configured"
+
+
+class JobsUnavailable(AudiorecError):
+    """The table of jobs, or the store of their sounds, does not answer: it may in a moment."""
+
+    status = 503
+    code = "jobs_unavailable"
+    retry_after_s = 5
+
+
+class QueueFull(AudiorecError):
+    """More jobs wait than may, of all callers or of this one: the same request can succeed later."""
+
+    status = 429
+    exit_code = 4
+    code = "queue_full"
+
+    def __init__(self, message: str, *, retry_after_s: int, code: str | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class UnknownJob(AudiorecError):
+    """A job id that nobody was given, or somebody else, or so long ago that the job is forgotten."""
+
+    status = 404
+    exit_code = 4
+    code = "unknown_job"
+
+
+class WrongState(AudiorecError):
+    """Something was asked of a job that it cannot do any more, or not yet."""
+
+    status = 409
+    exit_code = 4
+    code = "not_finished"
+
+
+class SoundGone(AudiorecError):
+    """The sound of a job was deleted: it was not used for long, or its place was needed."""
+
+    status = 410
+    exit_code = 4
+    code = "sound_gone"
 
 
 class Unauthorized(AudiorecError):

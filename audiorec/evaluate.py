@@ -6,7 +6,7 @@ player) and by its own artist are left out: they are easy to find and inflate ev
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from audiorec.index.exact import highest
 from audiorec.metadata import Metadata, split_labels
+from audiorec.placeholders import PLACEHOLDER_COLUMN, is_placeholder
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -37,26 +38,31 @@ class Truth:
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, str]]) -> "Truth":
-        """From rows of `metadata.tsv`: the columns label (several joined by ";"), group and artist."""
+        """From rows of `metadata.tsv`: the columns label (several joined by ";"), group and artist, unless made up."""
         rows = list(rows)
         labels = [tuple(dict.fromkeys(split_labels(row.get("label", "")))) for row in rows]
         by_group = _members([(row.get("group", ""),) for row in rows])
-        by_artist = _members([(row.get("artist", ""),) for row in rows])
+        artists = ["" if is_placeholder(row) else row.get("artist", "") for row in rows]
+        by_artist = _members([(artist,) for artist in artists])
         counted_out = {name: members for name, members in by_artist.items() if len(members) <= ARTIST_SHARE * len(rows)}
         nothing = np.empty(0, np.int64)
         own = [
-            (by_group.get(row.get("group", ""), nothing), counted_out.get(row.get("artist", ""), nothing))
-            for row in rows
+            (by_group.get(row.get("group", ""), nothing), counted_out.get(artist, nothing))
+            for row, artist in zip(rows, artists, strict=True)
         ]
         return cls(labels, own)
 
     @classmethod
     def of_catalogue(cls, metadata: Metadata, rows: Rows) -> "Truth":
         """From some rows of a catalogue."""
-        names = [name for name in ("label", "group", "artist") if name in metadata.columns]
-        cells = zip(*(metadata.column(name).take(rows) for name in names), strict=True)
-        texts = (("" if cell is None else str(cell) for cell in of_clip) for of_clip in cells)
-        return cls.of(dict(zip(names, of_clip, strict=True)) for of_clip in texts)
+        return cls.of(truth_rows(metadata, rows))
+
+
+def truth_rows(metadata: Metadata, rows: Rows) -> Iterator[dict[str, str]]:
+    """What `Truth.of` takes, of some rows of a catalogue."""
+    names = [name for name in ("label", "group", "artist", PLACEHOLDER_COLUMN) if name in metadata.columns]
+    for cells in zip(*(metadata.column(name).take(rows) for name in names), strict=True):
+        yield {name: "" if cell is None else str(cell) for name, cell in zip(names, cells, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -78,15 +84,17 @@ class Scores:
         return asdict(self)
 
 
-def evaluate(embeddings: Array, truth: Truth, *, seed: int = 0) -> Scores:
-    """Scores (n, D) unit vectors by exact search. Every clip is a query, or a sample of MAX_QUERIES of them.
+def evaluate(embeddings: Array, truth: Truth, *, queries: Rows | None = None, seed: int = 0) -> Scores:
+    """Scores (n, D) unit vectors by exact search. Every clip is a query, or those of the rows `queries`, or a sample of
+    MAX_QUERIES of them.
 
     A labelled query ranks the other labelled clips; one that none of them could answer does not count.
     """
     labelled = np.array([bool(labels) for labels in truth.labels], np.bool_)
     by_label = _members(truth.labels)
     rng = np.random.default_rng(seed)
-    queries = np.sort(rng.choice(len(embeddings), min(len(embeddings), MAX_QUERIES), replace=False))
+    rows = np.arange(len(embeddings)) if queries is None else queries
+    queries = np.sort(rng.choice(rows, min(len(rows), MAX_QUERIES), replace=False))
     tally = _Tally(len(embeddings))
     for start in range(0, len(queries), BLOCK_QUERIES):
         block = queries[start : start + BLOCK_QUERIES]

@@ -129,6 +129,15 @@ def _flush(features: Function, batch: Sequence[tuple[str, Array, Mask]], store: 
         yield sha256
 
 
+def means_of(function: Function, store: FeatureStore, sha256s: Sequence[str]) -> Iterator[Array]:
+    """The mean of function, features (n, n_features) to (n, m), over the sounding windows of each clip in turn."""
+    for start in range(0, len(sha256s), BLOCK_CLIPS):
+        block = sha256s[start : start + BLOCK_CLIPS]
+        ends = np.cumsum([store.n_heard(sha256) for sha256 in block])[:-1]
+        for part in np.split(function(store.of(block)), ends):
+            yield part.mean(axis=0)
+
+
 def vectors_of(post: Function, store: FeatureStore, sha256s: Sequence[str], dim: int) -> Iterator[tuple[Array, Array]]:
     """(embedding (D,), window vectors (n_windows, D), zero where silent) of each clip in turn.
 

@@ -1,9 +1,10 @@
 """An encoder made ready for a catalogue: its features computed once a clip, its last step fitted on them, exported."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,16 @@ from pydantic import ValidationError
 from audiorec.audio import CLIP_SAMPLES, SAMPLE_RATE_HZ
 from audiorec.encoders import make_encoder
 from audiorec.encoders.base import Encoder
+from audiorec.encoders.pretrained_model import fingerprint
 from audiorec.export import export_encoder
 from audiorec.features import Array, FeatureStore, add_features, vectors_of
 from audiorec.files import replacing, sha256_of, writing_to_disk
 from audiorec.last_step import choose_last_step
-from audiorec.manifest import EncoderFacts, LastStep
+from audiorec.manifest import EncoderFacts, HeadFacts, LastStep, LayerFacts, TextFacts
 from audiorec.progress import Progress, silent
 from audiorec.wav import read_wav
+
+LOG = logging.getLogger("audiorec")
 
 ENCODER_FILE = "encoder.pt"
 FACTS_FILE = "encoder.json"
@@ -29,10 +33,14 @@ REFIT_GROWTH = 2.0  # a catalogue that has grown or shrunk by more than this is 
 
 @dataclass(frozen=True)
 class FittedEncoder:
-    """A TorchScript file, and what the manifest says of it."""
+    """A TorchScript file, its companions beside it, and what the manifest says of it."""
 
     path: Path
     facts: EncoderFacts
+
+    @property
+    def companions(self) -> list[Path]:
+        return [self.path.parent / name for name in self.facts.companions]
 
 
 class EagerEncoder:
@@ -102,10 +110,11 @@ def fit_encoder(
         if kept is not None and _still_fits(kept.facts, encoder.encoder, n_windows):
             return kept
         last_step = _fit(encoder, store, sha256s, clips or [{}] * len(sha256s), n_windows)
+    is_fitted = encoder.encoder.fitted and (last_step is None or last_step.is_fitted)
     facts = facts_of(
         encoder.encoder,
-        checkpoint=sha256_of(checkpoint_path) if checkpoint_path is not None else None,
-        n_windows=n_windows if last_step is None or last_step.is_fitted else 0,
+        checkpoint=fingerprint(checkpoint_path) if checkpoint_path is not None else None,
+        n_windows=n_windows if is_fitted else 0,
         last_step=last_step,
     )
     return _export(encoder.encoder, encoder_dir, facts)
@@ -148,17 +157,25 @@ def _still_fits(facts: EncoderFacts, encoder: Encoder, n_windows: int) -> bool:
 def _export(encoder: Encoder, encoder_dir: Path, facts: EncoderFacts) -> FittedEncoder:
     with writing_to_disk("the encoder"):
         encoder_dir.mkdir(parents=True, exist_ok=True)
-    path = encoder_dir / ENCODER_FILE
-    export_encoder(encoder, path)
+    facts = facts.model_copy(update={"companions": encoder.write_companions(encoder_dir)})
+    fitted = FittedEncoder(encoder_dir / ENCODER_FILE, facts)
+    export_encoder(encoder, fitted.path)
     with replacing(encoder_dir / FACTS_FILE) as file:
-        file.write(json.dumps({"sha256": sha256_of(path), "facts": facts.model_dump()}).encode())
-    return FittedEncoder(path, facts)
+        file.write(json.dumps({"sha256": _hashes(fitted), "facts": facts.model_dump()}).encode())
+    if facts.text is not None and facts.text.is_collapsed:
+        LOG.warning("%s: %s", facts.name, facts.text.warning)
+    return fitted
+
+
+def _hashes(fitted: FittedEncoder) -> list[str]:
+    return [sha256_of(path) for path in (fitted.path, *fitted.companions)]
 
 
 def facts_of(
     encoder: Encoder, *, checkpoint: str | None = None, n_windows: int = 0, last_step: LastStep | None = None
 ) -> EncoderFacts:
     """What the manifest says of an encoder. checkpoint: its SHA-256. n_windows: that the last step was fitted on."""
+    head, text, layer = encoder.head_facts(), encoder.text_facts(), encoder.layer
     return EncoderFacts(
         name=encoder.name,
         dim=encoder.dim,
@@ -172,15 +189,17 @@ def facts_of(
         features_key=encoder.features_key(),
         fitted_windows=n_windows,
         last_step=last_step,
+        layer=LayerFacts(**asdict(layer)) if layer else None,
+        head=HeadFacts.model_validate(head) if head else None,
+        text=TextFacts.model_validate(text) if text else None,
     )
 
 
 def read_fitted(encoder_dir: Path) -> FittedEncoder | None:
     """The exported encoder of a directory; None where there is none, or not a whole one."""
-    path = encoder_dir / ENCODER_FILE
     try:
         stored = json.loads((encoder_dir / FACTS_FILE).read_bytes())
-        facts = EncoderFacts.model_validate(stored["facts"])
-        return FittedEncoder(path, facts) if sha256_of(path) == stored["sha256"] else None
+        fitted = FittedEncoder(encoder_dir / ENCODER_FILE, EncoderFacts.model_validate(stored["facts"]))
+        return fitted if _hashes(fitted) == stored["sha256"] else None
     except (OSError, ValueError, KeyError, TypeError, ValidationError):
         return None

@@ -49,11 +49,12 @@ def _as_it_comes(why: str, n_windows: int) -> LastStep:
 
 def _is_better(one: Scores, other: Scores) -> bool:
     if one.n_queries >= MIN_QUERIES:
-        return _retrieval(one) > _retrieval(other)
+        return retrieval(one) > retrieval(other)
     return one.hubness < other.hubness
 
 
-def _retrieval(scores: Scores) -> float:
+def retrieval(scores: Scores) -> float:
+    """What is compared where there are labels."""
     return scores.precision["5"] + scores.mean_average_precision
 
 

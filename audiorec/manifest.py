@@ -13,6 +13,8 @@ from audiorec.quoting import quoted
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 
+FileName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")]  # no path, nowhere else
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)  # what a later audiorec adds is passed over
@@ -34,6 +36,53 @@ class LastStep(_Part):
     n_windows: int = Field(ge=0)  # of the catalogue that it was chosen for
 
 
+class HeadFacts(_Part):
+    """The labels that an encoder tells apart. accuracy, macro_f1: on clips that it did not learn from."""
+
+    labels: list[str] = Field(min_length=2)
+    multi_label: bool  # whether a clip can have several
+    n_tested: int = Field(ge=0)
+    accuracy: float | None = Field(None, ge=0, le=1)
+    macro_f1: float | None = Field(None, ge=0, le=1)
+
+
+class TextFacts(_Part):
+    """The text tower beside an encoder whose space texts share.
+
+    max_tokens: of a text. prompt_cosine: the mean between a dozen different prompts; is_collapsed: it is so high that
+    the tower hardly tells texts apart.
+    """
+
+    dim: int = Field(ge=1)
+    params: int = Field(ge=0)
+    max_tokens: int = Field(ge=1)
+    prompt_cosine: float
+    is_collapsed: bool
+
+    @property
+    def warning(self) -> str:
+        """Empty for a tower that tells texts apart."""
+        if not self.is_collapsed:
+            return ""
+        return (
+            "its text encoder hardly tells texts apart: a dozen different prompts have a mean cosine of "
+            f"{self.prompt_cosine:.3f}, so that every text finds much the same clips: take another model for texts"
+        )
+
+
+class LayerFacts(_Part):
+    """The hidden layer of a pretrained model that gives the vector, from 0, what its first layer takes, to n_layers.
+
+    p5, mean_average_precision: of each in turn, where it was chosen by retrieval.
+    """
+
+    index: int = Field(ge=0)
+    n_layers: int = Field(ge=0)
+    why: str
+    p5: list[float] = []
+    mean_average_precision: list[float] = []
+
+
 class EncoderFacts(_Part):
     name: str
     format: str = "torchscript"
@@ -48,6 +97,10 @@ class EncoderFacts(_Part):
     features_key: str  # the same of what comes before the fitted last step
     fitted_windows: int = Field(ge=0)  # how many windows of the catalogue its last step was fitted on
     last_step: LastStep | None = None  # None for an encoder whose last step must be fitted
+    layer: LayerFacts | None = None  # of an encoder that is made of one of a pretrained model's
+    companions: list[FileName] = []  # files of a release that belong to the encoder, beside its own
+    head: HeadFacts | None = None  # of an encoder that was trained to tell labels apart
+    text: TextFacts | None = None  # of an encoder whose space texts share
 
 
 class IndexFacts(_Part):
@@ -65,9 +118,6 @@ class CatalogueFacts(_Part):
     n_windows: int = Field(ge=1)
     n_refused: int = Field(ge=0)
     hours: float = Field(ge=0)
-
-
-FileName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,99}$")]  # no path, nowhere else
 
 
 class FileFacts(_Part):

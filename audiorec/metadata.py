@@ -3,7 +3,8 @@
     metadata.tsv     a header and a row a clip, for people
     metadata.arrow   the same as one Arrow record batch, in the same order
     clip_ids.npy     (2, n) uint64: the hashes of the clip ids, sorted, above the row of each
-    groups.npy       (n,) int32: rows of one code are by the same artist; an unknown artist is a group of its own
+    groups.npy       (n,) int32: rows of one code are by the same artist; an artist that is unknown, or made up
+                     (`placeholders.py`), is a group of its own
 
 A reader holds nothing on its heap that grows with the number of clips.
 """
@@ -28,10 +29,11 @@ from audiorec.column_builders import (
     cell_text,
     seconds_text,
 )
-from audiorec.columns import Codes, Column, Numbers, Rows, Texts, open_columns
+from audiorec.columns import Codes, Column, Numbers, Rows, Texts, column_of, open_columns
 from audiorec.errors import BadCatalogue, BadModelDir, UnknownClip
 from audiorec.files import replacing
 from audiorec.npy import open_npy
+from audiorec.placeholders import PLACEHOLDER_COLUMN, says_so
 from audiorec.quoting import quoted
 from audiorec.tsv import escape_cell, read_tsv, tsv_line, unescape_cell
 
@@ -103,7 +105,7 @@ def write_metadata(directory: Path, rows: Iterable[Mapping[str, Cell]], own_colu
     with replacing(directory / "clip_ids.npy", durable=True) as file:
         np.save(file, hash_table(Texts(arrays["clip_id"])))
     with replacing(directory / "groups.npy", durable=True) as file:
-        np.save(file, groups_of(Codes(arrays["artist"])))
+        np.save(file, groups_of(arrays))
     with replacing(directory / "metadata.arrow", durable=True) as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
 
@@ -208,7 +210,7 @@ class Metadata:
             if isinstance(column, Codes) and not all(a < b for a, b in pairwise(column.texts)):
                 raise BadModelDir(f"metadata.arrow has the values of {name} out of order; build the release again")
         self._clip_ids.verify()
-        if not np.array_equal(self.groups, groups_of(self._artists)):
+        if not np.array_equal(self.groups, _groups(self._artists, self._columns.get(PLACEHOLDER_COLUMN))):
             raise BadModelDir("groups.npy does not belong to the artists of metadata.arrow; build the release again")
         self._verify_text()
 
@@ -267,10 +269,20 @@ def cells_of(row: Mapping[str, Cell], names: Sequence[str]) -> list[str]:
     return cells
 
 
-def groups_of(artists: Codes) -> npt.NDArray[np.int32]:
-    """(n,): a code an artist, and one of its own for each clip without any."""
+def groups_of(arrays: Mapping[str, Any]) -> npt.NDArray[np.int32]:
+    """(n,): a code an artist, and one of its own for each clip without any. arrays: pyarrow's, by column."""
+    placeholders = arrays.get(PLACEHOLDER_COLUMN)
+    return _groups(Codes(arrays["artist"]), None if placeholders is None else column_of(placeholders))
+
+
+def _groups(artists: Codes, placeholders: Column | None) -> npt.NDArray[np.int32]:
     groups = artists.codes.copy()
-    if artists.values[0] == "":
-        unknown = np.flatnonzero(artists.codes == 0)
-        groups[unknown] = len(artists.values) + unknown
+    is_unknown = artists.codes == 0 if artists.values[0] == "" else np.zeros(len(groups), np.bool_)
+    if isinstance(placeholders, Codes):
+        is_unknown |= np.array([says_so(value) for value in placeholders.values], np.bool_)[placeholders.codes]
+    elif isinstance(placeholders, Numbers):  # somebody's own table, with ones
+        valid = placeholders.valid()
+        is_unknown |= (placeholders.numbers == 1) & (True if valid is None else valid)
+    unknown = np.flatnonzero(is_unknown)
+    groups[unknown] = len(artists.values) + unknown
     return groups

@@ -56,7 +56,7 @@ def revise_metadata(
     with replacing(directory / "clip_ids.npy", durable=True) as file:
         np.save(file, _hash_table(base_dir, len(base), kept, [row[0] for row in cells]))
     with replacing(directory / "groups.npy", durable=True) as file:
-        np.save(file, groups_of(Codes(arrays[names.index("artist")])))
+        np.save(file, groups_of(dict(zip(names, arrays, strict=True))))
     batch = pa.RecordBatch.from_arrays(arrays, names=names)
     with replacing(directory / "metadata.arrow", durable=True) as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)

@@ -1,4 +1,4 @@
-"""Queries on an open release: an embedding, a clip of the catalogue or a sound, to ranked clips. Knows no HTTP."""
+"""Queries on an open release: an embedding, a clip of it, a sound or a text, to ranked clips. Knows no HTTP."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from audiorec.decoder import DecodeLimits, Decoder
 from audiorec.embed import Embedding, embed
 from audiorec.errors import BadQuery, BadVector
 from audiorec.filters import Mask, evaluate, parse_filter
-from audiorec.metadata import Metadata
 from audiorec.release import Release, open_release
+from audiorec.text import clean_text
 
 Array = npt.NDArray[np.float32]
 
@@ -25,7 +25,8 @@ UPLOAD_LIMITS = DecodeLimits(max_s=600.0, wall_s=30.0, cpu_s=30)
 class Neighbour:
     """A clip of an answer. similarity: the cosine, 1 = same. distance: Annoy's angular, sqrt(2 - 2 cos), 0 = same.
 
-    metadata: the columns that have no field here, the person's own among them.
+    metadata: the columns that have no field here, the person's own among them. predicted_label: what the release's
+    classifier says, whatever the label is; None in a release without one.
     """
 
     rank: int
@@ -37,17 +38,18 @@ class Neighbour:
     artist: str
     label: str
     metadata: dict[str, Any]
+    predicted_label: str | None = None
 
 
 class Neighbours(Sequence[Neighbour]):
     """An answer, nearest first. What is known of a clip is read when it is looked at."""
 
-    __slots__ = ("_metadata", "rows", "similarities")
+    __slots__ = ("_release", "rows", "similarities")
 
-    def __init__(self, rows: list[int], similarities: list[float], metadata: Metadata) -> None:
+    def __init__(self, rows: list[int], similarities: list[float], release: Release) -> None:
         self.rows = rows
         self.similarities = similarities
-        self._metadata = metadata
+        self._release = release
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -60,7 +62,7 @@ class Neighbours(Sequence[Neighbour]):
         if isinstance(index, slice):
             return list(self)[index]
         rank = range(len(self))[index]
-        alone = Neighbours(self.rows[rank : rank + 1], self.similarities[rank : rank + 1], self._metadata)
+        alone = Neighbours(self.rows[rank : rank + 1], self.similarities[rank : rank + 1], self._release)
         return Neighbour(**{**alone.to_dicts()[0], "rank": rank + 1})
 
     def __iter__(self) -> Iterator[Neighbour]:
@@ -69,7 +71,7 @@ class Neighbours(Sequence[Neighbour]):
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """The results as the HTTP contract has them."""
-        known = self._metadata.rows(self.rows)
+        known = self._release.rows(self.rows)
         return [
             {
                 "rank": rank,
@@ -134,6 +136,18 @@ class Nearest:
         """The k clips nearest to a sound file; options as in `search`. Raises BadAudio, BadQuery."""
         return self.search(self.embed_file(path).vector, k, **options)
 
+    def search_text(self, text: str, k: int = DEFAULT_K, **options: Any) -> Neighbours:
+        """The k clips nearest to what a text says, where the release has a text encoder; options as in `search`.
+
+        Raises BadQuery for a text that cannot be looked for, and for a release without a text encoder.
+        """
+        (vector,) = self.embed_texts([text])
+        return self.search(vector, k, **options)
+
+    def embed_texts(self, texts: Sequence[str]) -> Array:
+        """Texts to (N, D) float32 unit vectors, to be compared with those of sounds. Raises BadQuery, BadModelDir."""
+        return embed_texts(texts, self.release)
+
     def embed_file(self, path: Path | str) -> Embedding:
         """A sound file to its embedding, by the very recipe of the catalogue. Raises BadAudio."""
         return embed_file(path, self.release)
@@ -193,7 +207,7 @@ class Nearest:
         )
         rows = hits.rows[0].tolist()
         n_found = rows.index(-1) if rows and rows[-1] == -1 else len(rows)
-        return Neighbours(rows[:n_found], hits.similarities[0, :n_found].tolist(), metadata)
+        return Neighbours(rows[:n_found], hits.similarities[0, :n_found].tolist(), self.release)
 
 
 def embed_file(path: Path | str, release: Release | Path | str) -> Embedding:
@@ -207,3 +221,14 @@ def embed_file(path: Path | str, release: Release | Path | str) -> Embedding:
         return embed(decoder.decode(Path(path)), opened.encoder)
     finally:
         decoder.close()
+
+
+def embed_texts(texts: Sequence[str], release: Release | Path | str) -> Array:
+    """Texts to vectors by the text encoder of a release (or of a model directory's current one).
+
+    Returns (N, D) float32, unit norm. Raises BadQuery for a text that cannot be looked for, and for a release without a
+    text encoder; BadModelDir.
+    """
+    opened = release if isinstance(release, Release) else open_release(release)
+    encoder = opened.text_encoder  # first: without one, it matters little what the texts are
+    return encoder.encode([clean_text(text) for text in texts])

@@ -7,26 +7,30 @@ MODEL_DIR/work/                       caches and unfinished work
 
 import os
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from audiorec.audio import CLIP_SAMPLES, SAMPLE_RATE_HZ
-from audiorec.errors import BadModelDir
+from audiorec.errors import BadModelDir, BadQuery
 from audiorec.files import sha256_of, sync_directory, writing_to_disk
 from audiorec.holds import Hold
 from audiorec.index import ENGINES, Engine, open_engine
 from audiorec.manifest import MANIFEST_FILE, FileFacts, Manifest, read_manifest
 from audiorec.metadata import METADATA_FILES, Metadata
 from audiorec.npy import open_npy
+from audiorec.predictions import HEAD_FILE, SCORES_FILE, Labels, Predictions
 from audiorec.sharing import share
+from audiorec.text import TEXT_ENCODERS, TEXT_FILES
 
 if TYPE_CHECKING:
     from audiorec.export import LoadedEncoder
+    from audiorec.text_encoder import LoadedTextEncoder
 
 Array = npt.NDArray[np.float32]
 
@@ -48,7 +52,8 @@ class Release:
     """An open release: read-only memory maps that all workers share. Made by `open_release`; row = clip everywhere.
 
     embeddings: (n_clips, D) float32, unit norm. windows: (n_windows, D) float16, unit norm, zero for a silent window;
-    window_rows: (n_windows,) int32, the clip of each, in order.
+    window_rows: (n_windows,) int32, the clip of each, in order. predictions: of the clips' labels, by an encoder that
+    was trained to tell labels apart, else None.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -69,8 +74,15 @@ class Release:
             raise BadModelDir(
                 f"got {len(self.metadata)} clips in metadata.arrow, expected {n_clips} as in the manifest"
             )
+        self.predictions = self._open_predictions()
         self.engine = self._open_engine()
         self._lock = Lock()
+
+    def _open_predictions(self) -> Predictions | None:
+        head = self.manifest.encoder.head
+        if head is None:
+            return None
+        return Predictions(self.directory, len(self.embeddings), Labels(head.labels, head.multi_label))
 
     def _open_engine(self) -> Engine:
         facts = self.manifest.index
@@ -82,16 +94,60 @@ class Release:
         path = self.directory / INDEX_FILE
         return open_engine(facts.kind, path, self.embeddings, n_trees=facts.n_trees, search_k=facts.search_k)
 
+    @property
+    def n_labels(self) -> int:
+        """How many labels its encoder tells apart; 0 for one without a head."""
+        return len(self.manifest.encoder.head.labels) if self.manifest.encoder.head else 0
+
     @cached_property
     def encoder(self) -> "LoadedEncoder":
         """Loaded when first asked for: torch is not imported before. Raises BadModelDir."""
         from audiorec.export import LoadedEncoder
 
+        head = self.manifest.encoder.head
         with self._lock:
-            encoder = LoadedEncoder(self.directory / ENCODER_FILE)
+            encoder = LoadedEncoder(self.directory / ENCODER_FILE, self.directory / HEAD_FILE if head else None)
         if encoder.dim != self.dim:
             raise BadModelDir(f"got an encoder of {encoder.dim} dimensions, expected {self.dim} as in the manifest")
+        if encoder.n_labels != self.n_labels:
+            raise BadModelDir(
+                f"got a {HEAD_FILE} of {encoder.n_labels} labels, expected {self.n_labels} as in the manifest: "
+                "build it again"
+            )
         return encoder
+
+    def encoder_key(self) -> tuple[str, ...]:
+        """Equal for two releases whose encoders, and heads where they have any, are the same files."""
+        names = [ENCODER_FILE, *([HEAD_FILE] if self.manifest.encoder.head else [])]
+        return tuple(self.manifest.files[name].sha256 for name in names)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether texts can be looked for."""
+        return self.manifest.encoder.text is not None
+
+    def text_key(self) -> tuple[str, ...]:
+        """Equal for two releases with the same text encoder; empty for one without."""
+        return tuple(self.manifest.files[name].sha256 for name in TEXT_FILES) if self.has_text else ()
+
+    @cached_property
+    def text_encoder(self) -> "LoadedTextEncoder":
+        """Loaded when first asked for, as `encoder` is. Raises BadModelDir, BadQuery for a release without one."""
+        facts = self.manifest.encoder.text
+        if facts is None:
+            raise no_text_encoder(self.manifest.encoder.name)
+        from audiorec.text_encoder import LoadedTextEncoder
+
+        with self._lock:
+            return LoadedTextEncoder(self.directory, dim=facts.dim, max_tokens=facts.max_tokens)
+
+    def rows(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Clips as the service answers them: `Metadata.rows`, with `predicted_label` where there is a classifier."""
+        known = self.metadata.rows(rows)
+        if self.predictions is not None:
+            for clip, predicted in zip(known, self.predictions.predicted(rows), strict=True):
+                clip["predicted_label"] = predicted
+        return known
 
     def verify(self) -> None:
         """Reads every byte: hashes, norms, order, and the inside of the index. Raises BadModelDir."""
@@ -115,6 +171,14 @@ class Release:
                     f"got {name} with SHA-256 {got[:12]}…, expected {facts.sha256[:12]}…: "
                     "it has changed since it was published, copy the release again or build it again"
                 )
+
+
+def no_text_encoder(encoder: str) -> BadQuery:
+    return BadQuery(
+        f"got a text, but this release's {encoder} has no text encoder: ask by embedding, clip_id or sound, or build "
+        f"the catalogue with --encoder {' or '.join(TEXT_ENCODERS)}, which has one",
+        code="no_text_encoder",
+    )
 
 
 def open_release(path: Path | str, *, verify: bool = False) -> Release:
@@ -151,7 +215,12 @@ def resolve(path: Path) -> Path:
 
 
 def _check_sizes(directory: Path, manifest: Manifest) -> None:
-    missing = [name for name in SERVED_FILES if name not in manifest.files]
+    expected = [*SERVED_FILES, *manifest.encoder.companions]
+    if manifest.encoder.head is not None:
+        expected += [HEAD_FILE, SCORES_FILE]
+    if manifest.encoder.text is not None:
+        expected += TEXT_FILES
+    missing = [name for name in dict.fromkeys(expected) if name not in manifest.files]
     if missing:
         raise BadModelDir(f"got a manifest that does not name {', '.join(missing)}, expected all files of a release")
     for name, facts in manifest.files.items():
@@ -168,6 +237,10 @@ def _check_encoder_facts(manifest: Manifest) -> None:
     expected = ("torchscript", SAMPLE_RATE_HZ, CLIP_SAMPLES)
     if got != expected:
         raise BadModelDir(f"got an encoder of (format, Hz, samples) {got}, expected {expected}: build it again")
+    if facts.text is not None and facts.text.dim != facts.dim:
+        raise BadModelDir(
+            f"got a text encoder of {facts.text.dim} dimensions, expected {facts.dim} as of the encoder: build it again"
+        )
 
 
 def _check_norms(embeddings: Array, *, every: bool = False) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiorec.evaluate import DEPTHS
+from audiorec.licences import FAMILIES, UNKNOWN, licence_note
+from audiorec.placeholders import PLACEHOLDER_COLUMN, is_placeholder
 from audiorec.quoting import harmless
 
 if TYPE_CHECKING:  # a table of neighbours must not wait for torch
@@ -17,6 +19,7 @@ if TYPE_CHECKING:  # a table of neighbours must not wait for torch
     from audiorec.lifecycle import Listed, Pruned
     from audiorec.manifest import EncoderFacts, Evaluation, Manifest
     from audiorec.release import Release
+    from audiorec.roster import Entry
 
 LENGTH_EDGES_S = (0.5, 1, 2, 4, 8, 16, 32, 64, 300)
 BAR_CHARACTERS = 30
@@ -61,6 +64,9 @@ def conversion_summary(conversion: "Conversion") -> str:
         f"{len(conversion.clips):,} clips ({conversion.hours:.2f} hours), {conversion.n_new:,} of the files new; "
         f"{len(conversion.refusals):,} refused, {conversion.n_ignored:,} other files passed over"
     ]
+    n_made_up = sum(map(is_placeholder, conversion.clips))
+    if n_made_up:
+        lines.append(f"{n_made_up:,} artists are made up, as {PLACEHOLDER_COLUMN} says; they count for nothing")
     if conversion.refusals:
         by_code = Counter(refusal.code for refusal in conversion.refusals)
         first = {refusal.code: refusal.clip_id for refusal in reversed(conversion.refusals)}
@@ -94,7 +100,9 @@ def summary(built: "Built", model_dir: Path) -> str:
         "",
         f"{what}: {manifest.encoder.name}, {manifest.encoder.dim} dimensions, "
         f"{manifest.catalogue.n_windows:,} windows ({stages})",
+        *layer_lines(manifest.encoder),
         *last_step_lines(manifest.encoder),
+        *text_lines(manifest.encoder),
         index_line(manifest.index.model_dump()),
         "",
         scores_table(manifest.evaluation),
@@ -102,12 +110,33 @@ def summary(built: "Built", model_dir: Path) -> str:
     if built.conversion.refusals:
         lines += ["", f"refused clips, with reasons: {built.release_dir / 'refused.tsv'}"]
     lines += ["", f"next: audiorec serve {model_dir}", f"      audiorec nearest {model_dir} SOUND_FILE"]
+    if manifest.encoder.text is not None:
+        lines.append(f'      audiorec nearest {model_dir} --text "rain on a tin roof"')
     return "\n".join(lines)
+
+
+def layer_lines(facts: "EncoderFacts") -> list[str]:
+    """Of an encoder that is made of a pretrained model: of which, and what it is of that."""
+    if facts.layer is None:
+        return []
+    return [f"layer {facts.layer.index} of {facts.layer.n_layers} of {harmless(facts.origin)}: {facts.layer.why}"]
 
 
 def last_step_lines(facts: "EncoderFacts") -> list[str]:
     """Of an encoder that comes with a last step: which one it has, and why."""
     return [f"last step: {harmless(facts.last_step.why)}"] if facts.last_step else []
+
+
+def text_lines(facts: "EncoderFacts") -> list[str]:
+    """Of an encoder whose space texts share: that they can be looked for, and whether that is of use."""
+    if facts.text is None:
+        return []
+    if facts.text.is_collapsed:
+        return [f"warning: {facts.text.warning}"]
+    return [
+        f"search by text: {facts.text.params:,} parameters, {facts.text.max_tokens} tokens; "
+        f"mean cosine of a dozen different prompts {facts.text.prompt_cosine:.2f}"
+    ]
 
 
 def index_line(facts: Mapping[str, Any]) -> str:
@@ -159,6 +188,27 @@ def neighbours_table(results: Iterable[Mapping[str, Any]]) -> str:
     return table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
+def head_lines(facts: "EncoderFacts") -> list[str]:
+    """How well an encoder tells labels apart, if it was trained to."""
+    head = facts.head
+    if head is None:
+        return []
+    several = ", several a clip" if head.multi_label else ""
+    measured = ""
+    if head.accuracy is not None and head.macro_f1 is not None:
+        measured = f": accuracy {head.accuracy:.3f}, macro F1 {head.macro_f1:.3f} on {head.n_tested:,} clips held back"
+    return [f"classifier: {len(head.labels)} labels{several}{measured}"]
+
+
+def labels_table(predicted: str, labels: Sequence[Mapping[str, Any]]) -> str:
+    """What a classifier says of a sound: its labels, the likeliest first."""
+    rows = [(one["label"], f"{one['score']:.3f}") for one in labels[:N_LABELS_SHOWN]]
+    lines = [f"predicted: {harmless(predicted) or 'none'}", "", table(("label", "score"), rows)]
+    if len(labels) > N_LABELS_SHOWN:
+        lines.append(f"... and {len(labels) - N_LABELS_SHOWN} less likely labels: --json has all")
+    return "\n".join(lines)
+
+
 def release_report(release: "Release", *, verified: bool) -> str:
     manifest = release.manifest
     encoder, catalogue = manifest.encoder, manifest.catalogue
@@ -168,8 +218,12 @@ def release_report(release: "Release", *, verified: bool) -> str:
     lines = [
         f"release {release.name} of {manifest.created_at}: {how}",
         f"made with {made}",
-        f"encoder: {encoder.name}, {encoder.dim} dimensions, {encoder.params:,} parameters, licence {encoder.licence}",
+        f"encoder: {encoder.name}, {encoder.dim} dimensions, {encoder.params:,} parameters, licence {encoder.licence}, "
+        f"from {harmless(encoder.origin)}",
+        *layer_lines(encoder),
         *last_step_lines(encoder),
+        *text_lines(encoder),
+        *head_lines(encoder),
         index_line(manifest.index.model_dump()),
         f"catalogue: {catalogue.n_clips:,} clips, {catalogue.n_windows:,} windows, {catalogue.hours:.2f} hours, "
         f"{catalogue.n_refused:,} refused",
@@ -182,6 +236,28 @@ def release_report(release: "Release", *, verified: bool) -> str:
         table(("file", "bytes", "SHA-256"), sizes),
     ]
     return "\n".join(lines)
+
+
+def encoders_table(listed: Sequence["Entry"]) -> str:
+    """A row an encoder, and under it what else there is to say of them."""
+    header = ("encoder", "dim", "parameters", "ms a window", "licence", "needs")
+    rows = [
+        (one.name, _known(one.dim), _known(one.params, ","), _known(one.ms, ".1f"), one.licence, one.needs)
+        for one in listed
+    ]
+    lines = [table(header, rows), ""]
+    if any(one.ms is not None for one in listed):
+        lines.append(
+            "ms: processor time of 8.192 s of sound, as TorchScript on one thread, measured now on this machine"
+        )
+    lines += [f"{one.name}: {one.note}" for one in listed if one.note]
+    lines += [note for one in listed if (note := licence_note(one.licence, one.name)) and one.licence != UNKNOWN]
+    lines.append(f"weights of {', '.join(FAMILIES)} are not for commercial use; a build says so of any model")
+    return "\n".join(lines)
+
+
+def _known(value: float | None, form: str = "") -> str:
+    return "" if value is None else format(value, form)
 
 
 def edit_summary(edited: "Edited") -> str:

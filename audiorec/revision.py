@@ -21,6 +21,7 @@ from audiorec.manifest import CatalogueFacts, Change
 from audiorec.metadata import Metadata
 from audiorec.metadata_revision import revise_metadata
 from audiorec.npy import new_npy, open_npy
+from audiorec.predictions import SCORES_FILE
 from audiorec.projector import revise_projector
 from audiorec.release import EMBEDDINGS_FILE, ENCODER_FILE, INDEX_FILE, WINDOW_ROWS_FILE, WINDOWS_FILE, Release
 from audiorec.sharing import link_or_copy
@@ -37,20 +38,23 @@ class Additions:
     """m clips to be, as a build would have them.
 
     embeddings: (m, D) float32. windows: (sum of n_windows, D) float16, zero where silent. n_windows: (m,), of each.
+    label_scores: (m, n_labels) float16, no labels where the encoder has no head.
     """
 
     rows: Sequence[Row]
     embeddings: Array
     windows: npt.NDArray[np.float16]
     n_windows: Rows
+    label_scores: npt.NDArray[np.float16]
 
     @property
     def clip_ids(self) -> list[str]:
         return [row["clip_id"] for row in self.rows]
 
     @classmethod
-    def none(cls, dim: int) -> "Additions":
-        return cls([], np.empty((0, dim), np.float32), np.empty((0, dim), np.float16), np.empty(0, np.int64))
+    def none(cls, dim: int, n_labels: int = 0) -> "Additions":
+        embeddings, windows = np.empty((0, dim), np.float32), np.empty((0, dim), np.float16)
+        return cls([], embeddings, windows, np.empty(0, np.int64), np.empty((0, n_labels), np.float16))
 
 
 def stage_revision(
@@ -74,7 +78,8 @@ def stage_revision(
     with writing_to_disk("the release"):
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
-        link_or_copy(base.directory / ENCODER_FILE, staging / ENCODER_FILE)
+        for name in (ENCODER_FILE, *base.manifest.encoder.companions):
+            link_or_copy(base.directory / name, staging / name)
         with work.timed("vectors"):
             embeddings = _write_vectors(staging, base, kept, additions)
         with work.timed("index"):
@@ -112,7 +117,7 @@ def stage_revision(
 
 
 def _write_vectors(staging: Path, base: Release, kept: Rows, additions: Additions) -> Array:
-    """Writes embeddings.npy, windows.npy and window_rows.npy; returns the first."""
+    """Writes embeddings.npy, windows.npy, window_rows.npy, and scores of labels; returns the first."""
     n_kept, n_clips = len(kept), len(kept) + len(additions.rows)
     new_rows = np.full(len(base.embeddings), -1, np.int32)
     new_rows[kept] = np.arange(n_kept, dtype=np.int32)
@@ -121,6 +126,8 @@ def _write_vectors(staging: Path, base: Release, kept: Rows, additions: Addition
     of_additions = np.repeat(np.arange(n_kept, n_clips, dtype=np.int32), additions.n_windows)
     _write_array(staging / EMBEDDINGS_FILE, base.embeddings, kept, additions.embeddings)
     _write_array(staging / WINDOWS_FILE, base.windows, kept_windows, additions.windows)
+    if base.predictions is not None:
+        _write_array(staging / SCORES_FILE, base.predictions.scores, kept, additions.label_scores)
     np.save(staging / WINDOW_ROWS_FILE, np.concatenate([window_rows[kept_windows], of_additions]))
     return open_npy(staging / EMBEDDINGS_FILE, (n_clips, base.dim), np.float32)
 

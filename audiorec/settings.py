@@ -10,9 +10,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from audiorec.errors import BadSetting
 from audiorec.rate import Rate
+from audiorec.text import MAX_TEXT_CHARS
 
 ENVIRONMENT_PREFIX = "AUDIOREC_"
 MAX_S = 86_400  # a day: what is longer, or infinite, is a slip
+MAX_AGE_S = 10 * 365 * 86_400  # ten years, for what is kept
 ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 VALIDATION_WORDS = ("Input should be ", "Value error, ")  # what pydantic begins its sentences with
@@ -70,15 +72,19 @@ class Settings(BaseSettings):
         3 * 2**30, ge=2**29, le=2**62, description="address space of a process that decodes"
     )
     n_decoders: int = Field(1, ge=1, le=64, description="processes that decode uploads, for each worker")
-    encode_queue: int = Field(16, ge=1, description="uploads at once in a worker; more are answered 503")
+    encode_queue: int = Field(16, ge=1, description="uploads and texts at once in a worker; more are answered 503")
     encode_batch: int = Field(
         4, ge=1, le=64, description="windows of waiting uploads that the encoder is given at once"
     )
     upload_cache_mb: int = Field(
         16, ge=0, description="what a worker keeps of the vectors of recent uploads, in MB; 0 is nothing"
     )
+    text_cache_mb: int = Field(
+        4, ge=0, description="what a worker keeps of the vectors of recent texts, in MB; 0 is nothing"
+    )
     encode_threads: int = Field(1, ge=1, description="torch threads that encode, for each worker")
     max_k: int = Field(100, ge=1, le=10_000, description="the most neighbours a query may ask for")
+    max_text_chars: int = Field(MAX_TEXT_CHARS, ge=1, description="the longest text that is looked for, in characters")
     max_batch: int = Field(256, ge=1, description="the most queries in one /nearest/batch")
     max_excluded: int = Field(10_000, ge=0, description="the most clip ids in `exclude`")
     stop_grace_s: int = Field(20, ge=0, description="how long requests may go on after SIGTERM, in seconds")
@@ -113,6 +119,56 @@ class Settings(BaseSettings):
     root_path: Annotated[str, AfterValidator(_prefix)] = Field(
         "", description="the path that a proxy in front serves all this under, as /audio"
     )
+
+    generator_model: str = Field(
+        "", description="the model that makes sounds from texts, by directory or hub id; empty is none"
+    )
+    generator_device: str = Field("cpu", description="where it computes, as torch calls it: cpu, cuda, cuda:1")
+    generator_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="in what it computes; half precision is for a GPU, where it is twice as fast"
+    )
+    generator_compile: bool = Field(False, description="compile it by torch.compile, which takes minutes at its start")
+    generator_adapters_dir: Path | None = Field(None, description="the folder of its fine-tunings, each by its name")
+    generator_threads: int = Field(1, ge=1, le=1024, description="torch threads that make a sound")
+    generator_niceness: int = Field(
+        10, ge=0, le=19, description="how far the process that makes sounds steps back behind processes that answer"
+    )
+    generator_jobs_url: str = Field(
+        "",
+        description="the database of jobs, as sqlite:////PATH or postgresql://USER:PASSWORD@HOST/NAME; unless said, a "
+        "file in the model directory. Named alone, without a model, sounds are made on other hosts",
+    )
+    generator_sounds_url: str = Field(
+        "", description="where sounds are kept, a directory or a store that fsspec knows; unless said, beside the jobs"
+    )
+    generator_sounds_max_bytes: int = Field(2 * 2**30, ge=2**20, description="the most that sounds take there")
+    generator_sounds_max_age_s: float = Field(
+        7 * 86_400.0, gt=0, le=MAX_AGE_S, description="how long a sound is kept that nobody asks for, in seconds"
+    )
+    generator_jobs_max_age_s: float = Field(
+        86_400.0, gt=0, le=MAX_AGE_S, description="how long a job is known after its end, in seconds"
+    )
+    generator_max_queued: int = Field(32, ge=1, le=10_000, description="jobs that wait; more are answered 429")
+    generator_max_per_caller: int = Field(
+        4, ge=1, le=10_000, description="jobs of one caller that have not ended; more are answered 429"
+    )
+    generator_max_prompt_characters: int = Field(1_000, ge=1, le=100_000, description="the most characters in a prompt")
+    generator_max_s: float = Field(30.0, gt=0, le=MAX_S, description="the longest sound that is made, in seconds")
+    generator_max_steps: int = Field(200, ge=1, le=10_000, description="the most steps in which a sound is made")
+    generator_max_job_s: float = Field(
+        3_600.0, gt=0, le=MAX_S, description="how long one sound may take to make, in seconds"
+    )
+    generator_lease_s: float = Field(
+        60.0,
+        ge=1,
+        le=3_600,
+        description="after how many seconds without a sign of life a host that makes a sound is given up",
+    )
+
+    @property
+    def has_generator(self) -> bool:
+        """Here or on another host."""
+        return bool(self.generator_model or self.generator_jobs_url)
 
     @property
     def logs_requests(self) -> bool:

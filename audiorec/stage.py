@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from audiorec.describe import SEED, evaluation_of, write_manifest
 from audiorec.encoders import BASELINES, make_encoder
 from audiorec.evaluate import MAX_CLIPS, Truth, evaluate
 from audiorec.export import LoadedEncoder
-from audiorec.features import Array, vectors_of
+from audiorec.features import Array, FeatureStore, means_of, vectors_of
 from audiorec.files import writing_to_disk
 from audiorec.fit import EagerEncoder, FittedEncoder, features_of_catalogue
 from audiorec.index.self_test import check_annoy_runs
@@ -18,6 +19,7 @@ from audiorec.index.tuning import tune
 from audiorec.manifest import CatalogueFacts, Scores
 from audiorec.metadata import CORE_COLUMNS, Metadata, write_metadata
 from audiorec.npy import new_npy, open_npy
+from audiorec.predictions import HEAD_FILE, SCORES_FILE
 from audiorec.progress import Progress
 from audiorec.projector import write_projector
 from audiorec.release import (
@@ -47,6 +49,8 @@ def stage_release(
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
         shutil.copyfile(fitted.path, staging / ENCODER_FILE)
+        for companion in fitted.companions:
+            shutil.copyfile(companion, staging / companion.name)
         with work.timed("embed"):
             embeddings = _write_vectors(work, conversion, fitted, progress)
         with work.timed("index"):
@@ -72,9 +76,13 @@ def stage_release(
 
 
 def _write_vectors(work: Workplace, conversion: Conversion, fitted: FittedEncoder, progress: Progress) -> Array:
-    """Writes embeddings.npy, windows.npy and window_rows.npy through the exported encoder; returns the first."""
+    """Writes embeddings.npy, windows.npy, window_rows.npy, and scores of labels, through the exported encoder.
+
+    Returns the first.
+    """
     encoder = EagerEncoder(make_encoder(fitted.facts.name, kept_checkpoint(work, fitted.facts.name)))
-    post = LoadedEncoder(fitted.path).post
+    head = fitted.facts.head
+    loaded = LoadedEncoder(fitted.path, fitted.path.parent / HEAD_FILE if head else None)
     staging, sha256s = work.staging_dir, conversion.sha256s
     with features_of_catalogue(encoder, sha256s, work.wav_dir, work.features_dir, progress) as store:
         n_windows = [len(store.heard(sha256)) for sha256 in sha256s]
@@ -82,14 +90,23 @@ def _write_vectors(work: Workplace, conversion: Conversion, fitted: FittedEncode
         embeddings = new_npy(staging / EMBEDDINGS_FILE, shape, np.float32)
         windows = new_npy(staging / WINDOWS_FILE, (sum(n_windows), encoder.dim), np.float16)
         first = 0
-        for row, (vector, window_vectors) in enumerate(vectors_of(post, store, sha256s, encoder.dim)):
+        for row, (vector, window_vectors) in enumerate(vectors_of(loaded.post, store, sha256s, encoder.dim)):
             embeddings[row] = vector
             windows[first : first + len(window_vectors)] = window_vectors
             first += len(window_vectors)
+        if head is not None:
+            _write_scores(staging / SCORES_FILE, loaded, store, sha256s)
     np.save(staging / WINDOW_ROWS_FILE, np.repeat(np.arange(len(sha256s), dtype=np.int32), n_windows))
     embeddings.flush()
     windows.flush()
     return open_npy(staging / EMBEDDINGS_FILE, shape, np.float32)
+
+
+def _write_scores(path: Path, loaded: LoadedEncoder, store: FeatureStore, sha256s: Sequence[str]) -> None:
+    scores = new_npy(path, (len(sha256s), loaded.n_labels), np.float16)
+    for row, of_clip in enumerate(means_of(loaded.scores, store, sha256s)):
+        scores[row] = of_clip
+    scores.flush()
 
 
 def _score_baselines(

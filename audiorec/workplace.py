@@ -21,9 +21,15 @@ class Workplace:
         self.training_dir = self.work_dir / "training"
         self.checkpoint_path = self.work_dir / "checkpoint.pt"  # of an encoder of a VQ-VAE
         self.base_path = self.work_dir / "base.pt"  # of `base`, in place of its own weights
+        self.classifier_path = self.work_dir / "classifier.pt"  # of `classifier`
+        self.models_dir = self.work_dir / "models"  # what encoders of pretrained models are made of
         self.added_dir = self.work_dir / "added"  # of clips that are on their way into the catalogue
         self.staging_dir = self.work_dir / "release"
         self.seconds: dict[str, float] = {}
+
+    def model_path(self, encoder: str) -> Path:
+        """Where the name of an encoder's pretrained model is kept."""
+        return self.models_dir / f"{encoder}.json"
 
     @contextmanager
     def locked(self) -> Iterator["Workplace"]:

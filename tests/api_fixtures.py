@@ -178,7 +178,9 @@ async def started(catalogue: Catalogue, **settings: Any) -> AsyncIterator[FastAP
 class Connection:
     """One request by raw ASGI: the test decides when each part of the body arrives, and when the client leaves."""
 
-    def __init__(self, app: FastAPI, path: str, headers: dict[str, str], method: str = "POST") -> None:
+    def __init__(
+        self, app: FastAPI, path: str, headers: dict[str, str], method: str = "POST", query: bytes = b""
+    ) -> None:
         self._incoming: asyncio.Queue[Message] = asyncio.Queue()
         self._sent: list[Message] = []
         scope = {
@@ -189,7 +191,7 @@ class Connection:
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),
-            "query_string": b"",
+            "query_string": query,
             "root_path": "",
             "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
             "server": ("test", 80),

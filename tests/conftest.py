@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from sounds import make_clips
 
 from audiorec.decoder import DecodeLimits, Decoder
 
-pytest_plugins = ["api_fixtures"]
+pytest_plugins = ["api_fixtures", "databases"]
 
 NOBODY = 65534
 SHARED_VARIABLE = "AUDIOREC_SHARED"
@@ -41,6 +41,22 @@ def decoder() -> Iterator[Decoder]:
     decoder = Decoder(DecodeLimits(max_s=600, wall_s=60, cpu_s=20, memory_bytes=2**30))
     yield decoder
     decoder.close()
+
+
+@pytest.fixture(scope="session")
+def tiny_generator(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The directory of a tiny generator, by the name of its class: made once, not to be written to."""
+    from tiny_generators import SAVERS  # and torch, which most test files do without
+
+    folder = tmp_path_factory.mktemp("generators")
+    made: dict[str, Path] = {}
+
+    def directory(kind: str) -> Path:
+        if kind not in made:
+            made[kind] = SAVERS[kind](folder / f"tiny-{kind}")
+        return made[kind]
+
+    return directory
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import pytest
 from api_fixtures import JSON, Catalogue, ask, ids_of, refusal, serving
 from starlette.testclient import TestClient
 
-from audiorec.api.json_log import JsonFormatter
 from audiorec.api.keys import create_key, revoke_key
 from audiorec.api.logs import WithoutQuery
 from audiorec.api.stack import UVICORN_LOG
+from audiorec.json_log import JsonFormatter
 from audiorec.nearest import Nearest
 from audiorec.settings import Settings
 

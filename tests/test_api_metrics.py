@@ -17,8 +17,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from audiorec.api import metrics
+from audiorec.api.generation.exposition import job_metrics
 from audiorec.api.scrape import _is_worker
+from audiorec.jobs.places import open_places
+from audiorec.jobs.tallies import ENDED, FAILED, SECONDS, count
 from audiorec.nearest import Nearest
+from audiorec.settings import Settings
 
 ID = "b/clip 21.wav"
 DASHBOARD_PATH = Path(__file__).parents[1] / "scripts" / "deploy" / "grafana-dashboard.json"
@@ -36,12 +40,20 @@ def samples_of(text: str) -> Samples:
 
 
 @pytest.fixture(scope="module")
-def samples(client: TestClient, catalogue: Catalogue) -> Samples:
-    """After one of everything."""
+def samples(client: TestClient, catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    """After one of everything, jobs included."""
     ask(client, {"clip_id": ID})
     client.post("/nearest", files={"file": catalogue.sound(ID)})
     refusal(client.get("/clips/nobody"), 404, "unknown_clip")
-    return samples_of(client.get("/metrics").text)
+    places = open_places(Settings.load(model_dir=tmp_path_factory.mktemp("jobs")))
+    with places.database.writing() as connection:
+        for name, value in ((ENDED, "failed"), (FAILED, "died"), (SECONDS, "generate")):
+            count(connection, name, {value: 1})
+    of_jobs = {
+        sample.name: [(sample.labels, sample.value)] for family in job_metrics(places) for sample in family.samples
+    }
+    places.close()
+    return {**samples_of(client.get("/metrics").text), **of_jobs}
 
 
 class TestNames:

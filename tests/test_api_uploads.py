@@ -327,7 +327,7 @@ class TestLimits:
             wait_until(lambda: in_progress(client) == 2)
             for post in (post_raw, post_form):
                 response = post(client, encoded(tone(0.3)))
-                assert "got more than 2 uploads at once" in refusal(response, 503, "overloaded")
+                assert "got more than 2 uploads and texts at once" in refusal(response, 503, "overloaded")
                 assert response.headers["retry-after"] == "1"
             assert len(results_of(ask(client, {"clip_id": ID}))) == 10  # searches go on
             held_decoding.end()
@@ -836,7 +836,7 @@ class HeldEncoder:
     def alone(self, catalogue: Catalogue, sound: bytes) -> Any:
         """The vector of a sound without any service: (D,)."""
         release = open_release(catalogue.model_dir)
-        encoder = SimpleNamespace(dim=release.dim, encode=partial(self._encode, release.encoder))
+        encoder = SimpleNamespace(dim=release.dim, n_labels=0, outputs=partial(self._encode, release.encoder))
         return embed(decode(sound, max_s=600), encoder).vector
 
     async def with_waiting(self, app: FastAPI, sounds: list[bytes]) -> list[Connection]:

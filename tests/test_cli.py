@@ -27,7 +27,7 @@ from audiorec.nearest import Nearest
 from audiorec.tsv import read_tsv
 from audiorec.workplace import Workplace
 
-COMMANDS = ("build", "convert", "export", "index", "serve", "nearest", "inspect", "evaluate", "samples")
+COMMANDS = ("build", "convert", "export", "index", "serve", "nearest", "inspect", "evaluate", "samples", "generate")
 EXECUTABLE = Path(sys.executable).parent / "audiorec"
 TOY = ("--encoder", "Slopes")
 
@@ -205,7 +205,7 @@ def test_wrong_usage_is_2(arguments: list[str]) -> None:
     [[], ["--id", "a", "--embedding", "[1]"], ["sound.wav", "--id", "a"], ["s", "--id", "a", "--embedding", "1"]],
 )
 def test_not_one_query_is_2(catalogue: Catalogue, queries: list[str]) -> None:
-    assert "expected exactly one of a sound file, --id and --embedding" in misused(
+    assert "expected exactly one of a sound file, --id, --text and --embedding" in misused(
         "nearest", catalogue.model_dir, *queries
     )
 

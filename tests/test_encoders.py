@@ -182,11 +182,12 @@ class Sums:
     """A toy encoder: (sum of the first half, of the second half) as a direction."""
 
     dim = 2
+    n_labels = 0
 
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def encode(self, cut: Waveform) -> Waveform:
+    def outputs(self, cut: Waveform) -> Waveform:
         self.batches.append(len(cut))
         halves = cut.reshape(len(cut), 2, -1).sum(axis=2, dtype=np.float64)
         vectors: Waveform = (halves / np.linalg.norm(halves, axis=1, keepdims=True)).astype(np.float32)
@@ -212,6 +213,21 @@ def test_long_clips_are_encoded_a_few_windows_at_a_time() -> None:
     np.testing.assert_array_equal(in_batches(lambda x: 2 * x, rows), 2 * rows)
 
 
+def test_the_scores_of_labels_are_the_mean_over_the_windows_that_sound() -> None:
+    class Labelled(Sums):
+        n_labels = 1
+
+        def outputs(self, cut: Waveform) -> Waveform:
+            return np.concatenate([super().outputs(cut), cut[:, :1]], axis=1)
+
+    pcm = np.zeros(3 * CLIP_SAMPLES, np.int16)
+    pcm[: CLIP_SAMPLES // 2], pcm[-CLIP_SAMPLES:] = 32_767, 16_384
+    embedding = embed(pcm, Labelled())
+    assert embedding.label_scores is not None
+    np.testing.assert_allclose(embedding.label_scores, [0.75], atol=1e-4)
+    assert embed(pcm, Sums()).label_scores is None
+
+
 def test_windows_that_cancel_out_still_have_a_direction() -> None:
     opposite = np.array([[0.6, 0.8], [-0.6, -0.8]], np.float32)
     np.testing.assert_array_equal(clip_vector(opposite), opposite[0])
@@ -223,8 +239,9 @@ def test_repeating_a_clip_does_not_change_its_vector(fitted: Encoder) -> None:
 
     class AsWindowEncoder:
         dim = eager.dim
+        n_labels = 0
 
-        def encode(self, cut: Waveform) -> Waveform:
+        def outputs(self, cut: Waveform) -> Waveform:
             return eager.post(eager.features(cut))
 
     pcm = to_clip([bursts(4.096)[:, None]], RATE_HZ, max_s=60)

@@ -14,15 +14,16 @@ import audiorec
 
 PACKAGE = Path(audiorec.__file__).parent
 LAYERS = {  # from the top; a module may import from its own layer and from those below. A package is one entry.
-    "edge": "cli catalogue_commands terminal api report benchmark proving testing",
-    "domain": "nearest remeasure",
-    "offline": "build edit lifecycle revision publishing changes stage fit last_step convert catalogue ledger crawl "
-    "training samples workplace",
-    "artefact": "release describe guard holds sharing manifest export projector",
-    "parts": "encoders index metadata metadata_revision columns column_builders clip_ids filters embed features "
-    "evaluate",
+    "edge": "cli commands terminal api report comparison_report benchmark proving testing",
+    "domain": "nearest classify remeasure compare recommend jobs",
+    "offline": "build edit lifecycle revision publishing changes stage fit last_step layer_choice roster "
+    "chosen_model convert catalogue ledger crawl training samples workplace",
+    "artefact": "release describe guard holds sharing manifest export projector generate",
+    "parts": "encoders index metadata metadata_revision columns column_builders clip_ids placeholders predictions "
+    "filters embed features evaluate text_encoder",
     "signal": "audio plain_wav decode decoder decoder_child wav tags mel",
-    "leaf": "errors rate settings files memory_file parallel progress quoting tsv npy commit torchaudio_cpu",
+    "leaf": "errors rate settings text hub licences files memory_file parallel progress quoting tsv npy commit "
+    "torchaudio_cpu json_log",
 }
 RANKS = {name: rank for rank, names in enumerate(reversed(LAYERS.values())) for name in names.split()}
 LAZY = {  # what a module imports inside a function, or only for the type checker, from above itself
@@ -127,8 +128,18 @@ def test_an_edge_upwards_or_a_circle_would_be_seen() -> None:
     [
         ("annoy", {"audiorec.index.annoy"}),
         ("torchaudio", {"audiorec.torchaudio_cpu"}),
-        ("soundfile", {"audiorec.decode", "audiorec.samples.encoding", "audiorec.proving"}),
-        ("soxr", {"audiorec.audio"}),
+        (
+            "soundfile",
+            {
+                "audiorec.api.generation.audio",
+                "audiorec.jobs.recommender",
+                "audiorec.decode",
+                "audiorec.generate.sound",
+                "audiorec.samples.encoding",
+                "audiorec.proving",
+            },
+        ),
+        ("soxr", {"audiorec.audio", "audiorec.generate.sound"}),
         ("tinytag", {"audiorec.tags"}),
     ],
 )

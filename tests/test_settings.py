@@ -23,8 +23,10 @@ OTHERS = {  # a valid value by setting, none of them the default
     "encode_queue": "1",
     "encode_batch": "2",
     "upload_cache_mb": "0",
+    "text_cache_mb": "0",
     "encode_threads": "2",
     "max_k": "1000",
+    "max_text_chars": "5",
     "max_batch": "5",
     "max_excluded": "0",
     "stop_grace_s": "0",
@@ -40,6 +42,25 @@ OTHERS = {  # a valid value by setting, none of them the default
     "cors_origins": "https://a.example, http://b.example:8080",
     "trusted_proxies": "10.0.0.0/8,::1",
     "root_path": "/audio",
+    "generator_model": "OWNER/NAME",
+    "generator_device": "cuda:1",
+    "generator_dtype": "float16",
+    "generator_compile": "true",
+    "generator_adapters_dir": "/srv/adapters",
+    "generator_threads": "2",
+    "generator_niceness": "0",
+    "generator_jobs_url": "postgresql://a:b@c/d",
+    "generator_sounds_url": "s3://bucket/sounds",
+    "generator_sounds_max_bytes": "1048576",
+    "generator_sounds_max_age_s": "1.5",
+    "generator_jobs_max_age_s": "2.5",
+    "generator_max_queued": "1",
+    "generator_max_per_caller": "1",
+    "generator_max_prompt_characters": "1",
+    "generator_max_s": "2.5",
+    "generator_max_steps": "1",
+    "generator_max_job_s": "2.5",
+    "generator_lease_s": "1.5",
 }
 BAD = {  # values that are none, by setting
     "max_body_bytes": ["1", "x", "1.5", "", "-1"],
@@ -53,8 +74,10 @@ BAD = {  # values that are none, by setting
     "encode_queue": ["0"],
     "encode_batch": ["0", "65", "1.5"],
     "upload_cache_mb": ["-1", "1.5"],
+    "text_cache_mb": ["-1", "1.5"],
     "encode_threads": ["0"],
     "max_k": ["0", "10001", "x"],
+    "max_text_chars": ["0", "1.5"],
     "max_batch": ["0"],
     "max_excluded": ["-1"],
     "stop_grace_s": ["-1", "1.5"],
@@ -76,6 +99,25 @@ BAD = {  # values that are none, by setting
     ],
     "trusted_proxies": ["nginx", "10.0.0.1/8", "10.0.0.256", "10.0.0.1,*"],
     "root_path": ["audio", "/", "/audio/", "//audio", "/a b", "https://example.org/audio"],
+    "generator_model": [],  # whether there is one, only the process that loads it can tell
+    "generator_device": [],
+    "generator_dtype": ["half", ""],
+    "generator_compile": ["maybe"],
+    "generator_adapters_dir": [],
+    "generator_threads": ["0"],
+    "generator_niceness": ["-1", "20"],
+    "generator_jobs_url": [],
+    "generator_sounds_url": [],
+    "generator_sounds_max_bytes": ["1000"],
+    "generator_sounds_max_age_s": ["0", "nan", "inf"],
+    "generator_jobs_max_age_s": ["0", "nan", "inf"],
+    "generator_max_queued": ["0"],
+    "generator_max_per_caller": ["0"],
+    "generator_max_prompt_characters": ["0"],
+    "generator_max_s": ["0", "nan", "inf"],
+    "generator_max_steps": ["0", "1.5"],
+    "generator_max_job_s": ["0", "inf"],
+    "generator_lease_s": ["0", "nan"],
 }
 
 
@@ -98,7 +140,18 @@ def test_each_is_described_with_its_unit(name: str) -> None:
     if name.endswith("_s"):
         assert "seconds" in description
     if FIELDS[name].annotation in (int, float) and not name.endswith(("_s", "_bytes")):
-        counted = ("processes", "threads", "uploads", "neighbours", "queries", "clip ids")
+        counted = (
+            "processes",
+            "threads",
+            "jobs",
+            "characters",
+            "steps",
+            "uploads",
+            "texts",
+            "neighbours",
+            "queries",
+            "ids",
+        )
         assert any(unit in description for unit in counted), "a number is of what?"
 
 

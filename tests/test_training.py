@@ -105,6 +105,10 @@ def test_a_finished_run_resumed_changes_nothing(wav_dir: Path, tmp_path: Path) -
     assert (tmp_path / "run/last.pt").read_bytes() == before
 
 
+def test_a_run_ends_after_its_steps(wav_dir: Path, tmp_path: Path) -> None:
+    assert train(wav_dir, tmp_path / "run", settings(steps=3)).n_steps == 3
+
+
 def test_best_is_kept_apart_from_last(wav_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from audiorec.training.learner import Learner
 

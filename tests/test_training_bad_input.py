@@ -1,16 +1,14 @@
 """What a person, a file or the machine can get wrong in a training: one error each, and nothing lost."""
 
-import resource
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from trainings import TINY, make_wavs, one_thread, settings
+from trainings import TINY, disk_of, make_wavs, one_thread, settings
 from typer.testing import CliRunner
 
 from audiorec.cli import app
@@ -187,17 +185,6 @@ def test_what_is_out_of_memory() -> None:
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(RuntimeError("sizes do not match"))
-
-
-@contextmanager
-def disk_of(n_bytes: int) -> Iterator[None]:
-    """No file can grow beyond this many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_while_saving_leaves_the_previous_checkpoint(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Small trainings: converted clips without a decoder, a model that learns in milliseconds."""
 
+import resource
 import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ TINY_CONV = ConvNetConfig(widths=(2, 4, 4, 8), n_blocks=(0, 0, 1, 0), dim=8)
 
 def settings(**fields: Any) -> TrainingSettings:
     said = {"epochs": 1, "batch_size": 4, "validate_steps": 4, "model": TINY, **fields}
-    if said.keys() & {"minutes", "cpu_minutes"}:
+    if said.keys() & {"minutes", "cpu_minutes", "steps"}:
         del said["epochs"]
     return TrainingSettings.model_validate(said)
 
@@ -35,7 +36,7 @@ def settings(**fields: Any) -> TrainingSettings:
 def contrast_settings(**fields: Any) -> ContrastSettings:
     said = {"epochs": 4, "batch_size": 8, "crop_samples": 2**13, "validate_steps": 3, "validation_share": 0.3}
     said |= {"model": TINY_CONV, **fields}
-    if said.keys() & {"minutes", "cpu_minutes"}:
+    if said.keys() & {"minutes", "cpu_minutes", "steps"}:
         del said["epochs"]
     return ContrastSettings.model_validate(said)
 
@@ -70,6 +71,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(kept)
+
+
+@contextmanager
+def disk_of(n_bytes: int) -> Iterator[None]:
+    """No file can grow beyond this many bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def log_mels(n: int, n_frames: int = 257, *, seed: int = 0) -> "np.ndarray[Any, np.dtype[np.float32]]":

@@ -22,6 +22,7 @@ METRICS_PATH = "/metrics"
 OPEN_PATHS = {"/", "/health", "/ready", "/docs", OPENAPI_PATH}
 STATIC_FOLDER = f"{STATIC_PATH}/"
 OTHER_SCOPES: dict[str, KeyScope] = {METRICS_PATH: "admin", "/generate": "generate"}
+JOBS_FOLDER = "/jobs/"  # of those that /generate begins
 N_HASH_CHARACTERS = 8  # of a digest, by which its key is looked up
 
 
@@ -29,7 +30,7 @@ def scope_of(path: str, *, open_metrics: bool) -> KeyScope | None:
     """What a key must be good for to ask for a path; None where none is needed. What nobody knows needs one."""
     if path in OPEN_PATHS or path.startswith(STATIC_FOLDER) or (open_metrics and path == METRICS_PATH):
         return None
-    return OTHER_SCOPES.get(path, "read")
+    return "generate" if path.startswith(JOBS_FOLDER) else OTHER_SCOPES.get(path, "read")
 
 
 class Keyring:

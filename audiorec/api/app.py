@@ -8,7 +8,9 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 import audiorec
+from audiorec.api.classification import router as classification_router
 from audiorec.api.errors import add_error_handlers
+from audiorec.api.generation.routes import router as generation_router
 from audiorec.api.openapi import document
 from audiorec.api.routes import router
 from audiorec.api.security import OPENAPI_PATH, STATIC_PATH
@@ -25,7 +27,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPIOffline(  # FastAPI that has what /docs needs among its own files
         title="audiorec",
         version=audiorec.__version__,
-        description='"More like this" for audio: the clips of a catalogue nearest to a vector, a clip or a sound.',
+        description='"More like this" for audio: the clips of a catalogue nearest to a vector, clip, text or sound.',
         lifespan=_lifespan,
         openapi_url=OPENAPI_PATH,
         static_url=STATIC_PATH,
@@ -36,6 +38,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.include_router(router)
+    app.include_router(classification_router)
+    app.include_router(generation_router)
     add_error_handlers(app)
     app.user_middleware = list(middlewares())
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -27,8 +28,8 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
 
 
-async def read_json(request: Request, model: type[M], max_bytes: int) -> M:
-    """A JSON body as a model, its options joined with those of the query string.
+async def read_json(request: Request, model: type[M], max_bytes: int, *, own_parameters: Collection[str] = ()) -> M:
+    """A JSON body as a model, its options joined with those of the query string; own_parameters are none of those.
 
     Raises BadQuery, BadVector, BodyTooLarge, UnsupportedBody.
     """
@@ -40,11 +41,12 @@ async def read_json(request: Request, model: type[M], max_bytes: int) -> M:
         if len(body) > max_bytes:
             raise BodyTooLarge(f"got a JSON body of more than {max_bytes:,} bytes, expected at most that")
     try:
-        if not request.query_params:
+        parameters = [(name, value) for name, value in request.query_params.multi_items() if name not in own_parameters]
+        if not parameters:
             return model.model_validate_json(body)
         fields = from_json(body)
         if isinstance(fields, dict):
-            fields = merged(fields, parse_options(request.query_params))
+            fields = merged(fields, parse_options(QueryParams(parameters)))
         return model.model_validate(fields)
     except ValidationError as error:
         raise bad_query(error) from None

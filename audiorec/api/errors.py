@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from audiorec.api import metrics
 from audiorec.api.uploads import ClientGoneError
-from audiorec.errors import AudiorecError, Overloaded
+from audiorec.errors import AudiorecError
 
 LOG = logging.getLogger("audiorec")
 CLIENT_CLOSED_REQUEST = 499  # nginx's code: nobody reads the answer, the metrics do
@@ -58,7 +58,8 @@ async def answer_fault(error: Exception, scope: Scope, receive: Receive, send: S
 
 async def _audiorec_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AudiorecError)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Overloaded) else None
+    retry_after_s = getattr(error, "retry_after_s", None)
+    headers = {"Retry-After": str(retry_after_s)} if retry_after_s else None
     return _response(request, error.status, error.code, error.message, headers)
 
 

@@ -21,9 +21,11 @@ REQUESTS_IN_PROGRESS = Gauge(
 _STAGE_S = Histogram("audiorec_stage_seconds", "Seconds in a stage.", ["stage"], buckets=LATENCY_BUCKETS_S)
 STAGE_S = {stage: _STAGE_S.labels(stage) for stage in ("read", "decode", "encode", "search")}
 REFUSALS = Counter("audiorec_refusals", "Errors by code.", ["code"])
-UPLOADS = Gauge("audiorec_uploads_in_progress", "Uploads waiting, decoding or encoding.", multiprocess_mode="livesum")
+UPLOADS = Gauge(
+    "audiorec_uploads_in_progress", "Uploads and texts waiting, decoding or encoding.", multiprocess_mode="livesum"
+)
 UPLOADS_QUEUED = Gauge(
-    "audiorec_uploads_queued", "Uploads that wait for a decoder or the encoder.", multiprocess_mode="livesum"
+    "audiorec_uploads_queued", "Uploads and texts that wait for a decoder or the encoder.", multiprocess_mode="livesum"
 )
 _UPLOAD_CACHE = Counter(
     "audiorec_upload_cache",
@@ -31,6 +33,13 @@ _UPLOAD_CACHE = Counter(
     ["result"],
 )
 UPLOAD_CACHE = {result: _UPLOAD_CACHE.labels(result) for result in ("hit", "shared", "miss")}
+_TEXT_CACHE = Counter(
+    "audiorec_text_cache",
+    "Requests with texts by whether their vectors were known (hit), were just being computed (shared), or neither "
+    "(miss).",
+    ["result"],
+)
+TEXT_CACHE = {result: _TEXT_CACHE.labels(result) for result in ("hit", "shared", "miss")}
 ENCODED_WINDOWS = Histogram(
     "audiorec_encoded_windows", "Windows in one call of the encoder.", buckets=(1, 2, 4, 8, 16, 32, 64)
 )

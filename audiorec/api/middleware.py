@@ -11,7 +11,9 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from audiorec.api import metrics
+from audiorec.api.classification import router as classification_router
 from audiorec.api.errors import answer_fault, refuse
+from audiorec.api.generation.routes import router as generation_router
 from audiorec.api.routes import router
 from audiorec.api.security import NOTHING, POLICY, SECURITY_HEADERS
 from audiorec.api.service import service_of
@@ -19,6 +21,7 @@ from audiorec.errors import AudiorecError, BodyTooLarge, NotReady, Overloaded
 from audiorec.settings import Settings
 
 STOPPED = "got a request that was not done when the service had to stop, expected time for it: ask again"
+ROUTES = (*router.routes, *classification_router.routes, *generation_router.routes)
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -130,7 +133,7 @@ def route_of(scope: Scope) -> str:
     """The pattern of a request's route; for one that was refused on the way there, of the route it asked for."""
     route = scope.get("route")
     if route is None and "endpoint" not in scope:
-        route = next((one for one in router.routes if one.matches(scope)[0] is not Match.NONE), None)
+        route = next((one for one in ROUTES if one.matches(scope)[0] is not Match.NONE), None)
     return getattr(route, "path_format", "(none)")
 
 

@@ -5,7 +5,15 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from audiorec.api.access import scope_of
+from audiorec.api.access import JOBS_FOLDER, scope_of
+from audiorec.api.classification import CLASSIFY_PATH, ClassifyQuery
+from audiorec.api.generation.documents import (
+    FORMAT_PARAMETER,
+    GENERATE_EXAMPLES,
+    TOKEN_PARAMETER,
+    WAIT_PARAMETER,
+)
+from audiorec.api.generation.schemas import GenerateQuery
 from audiorec.api.opened import Opened
 from audiorec.api.schemas import Batch, NearestQuery, Options
 from audiorec.release import Release
@@ -32,25 +40,41 @@ SOUND_BODIES = {
 
 
 def document(app: FastAPI, opened: Opened) -> dict[str, Any]:
-    """Made for a release and the settings: its dimension and its clips, the largest k."""
+    """Made for a release and the settings: its dimension, its clips and whether it knows texts, the largest k."""
     release = opened.release
     range_of_k = {"minimum": 1, "maximum": opened.settings.max_k}
     openapi = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas = openapi["components"]["schemas"]
     for model in (NearestQuery, Batch):
         schemas[model.__name__] = model.model_json_schema(ref_template=REFERENCE)
-    schemas[NearestQuery.__name__]["properties"]["k"] |= range_of_k
+    properties = schemas[NearestQuery.__name__]["properties"]
+    properties["k"] |= range_of_k
+    properties["text"] |= {"maxLength": opened.settings.max_text_chars}
+    if not release.has_text:
+        properties["text"] |= {"description": f"answered 422: {release.manifest.encoder.name} has no text encoder"}
     clip_id, examples = _examples(release, is_secret=opened.settings.keys_file is not None)
     paths = openapi["paths"]
     by_json = {"schema": _reference(NearestQuery), "examples": examples}
     paths["/nearest"]["post"]["requestBody"] = _body({"application/json": by_json, **SOUND_BODIES})
     paths["/nearest"]["post"]["parameters"] = _option_parameters(range_of_k)
     paths["/embed"]["post"]["requestBody"] = _body(SOUND_BODIES)
+    schemas[ClassifyQuery.__name__] = ClassifyQuery.model_json_schema(ref_template=REFERENCE)
+    by_clip = {"schema": _reference(ClassifyQuery), "example": {"clip_id": clip_id}}
+    paths[CLASSIFY_PATH]["post"]["requestBody"] = _body({"application/json": by_clip, **SOUND_BODIES})
     queries = [example["value"] for example in examples.values()]
     batch = {"schema": _reference(Batch), "example": {"queries": queries}}
     paths["/nearest/batch"]["post"]["requestBody"] = _body({"application/json": batch})
     paths["/clips/{clip_id}"]["get"]["parameters"][0]["example"] = clip_id
     paths["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    schemas[GenerateQuery.__name__] = GenerateQuery.model_json_schema(ref_template=REFERENCE)
+    schemas[GenerateQuery.__name__]["properties"]["k"] |= range_of_k
+    by_words = {"schema": _reference(GenerateQuery), "examples": GENERATE_EXAMPLES}
+    paths["/generate"]["post"]["requestBody"] = _body({"application/json": by_words})
+    paths["/generate"]["post"]["parameters"] = [WAIT_PARAMETER, TOKEN_PARAMETER]
+    for path in (path for path in paths if path.startswith(JOBS_FOLDER)):
+        for operation in paths[path].values():
+            operation["parameters"].append(TOKEN_PARAMETER)
+    paths["/jobs/{job_id}/audio"]["get"]["parameters"].append(FORMAT_PARAMETER)
     if opened.settings.keys_file is not None:
         _ask_for_keys(openapi, opened.settings)
     return openapi
@@ -77,7 +101,7 @@ def _examples(release: Release, *, is_secret: bool) -> tuple[str, dict[str, dict
     """(clip id, queries) that answer when pressed, by the first clip; of a secret catalogue, only their form."""
     clip_id = SECRET_ID if is_secret else release.metadata.clip_id(0)
     vector = [1.0] * release.dim if is_secret else [round(x, EXAMPLE_DIGITS) for x in release.embeddings[0].tolist()]
-    return clip_id, {
+    examples = {
         "clip_id": {"summary": "a clip of the catalogue", "value": {"clip_id": clip_id, "k": 5}},
         "embedding": {"summary": f"a vector of {release.dim} numbers", "value": {"embedding": vector, "k": 5}},
         "filter": {
@@ -85,6 +109,9 @@ def _examples(release: Release, *, is_secret: bool) -> tuple[str, dict[str, dict
             "value": {"clip_id": clip_id, "k": 5, "filter": {"duration_s": {"gte": 0.5}}, "max_per_artist": 1},
         },
     }
+    if release.has_text:
+        examples["text"] = {"summary": "what a clip sounds like", "value": {"text": "rain on a tin roof", "k": 5}}
+    return clip_id, examples
 
 
 def _option_parameters(range_of_k: dict[str, int]) -> list[dict[str, Any]]:

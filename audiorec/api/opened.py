@@ -1,18 +1,22 @@
 """One open release, and the questions that it can be asked."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 from audiorec.api.bodies import shown
 from audiorec.api.health import Health
 from audiorec.api.schemas import NearestQuery, Options
 from audiorec.api.search_threads import SearchThreads
 from audiorec.api.stages import stage
+from audiorec.api.text_jobs import Found
 from audiorec.errors import BadQuery
 from audiorec.filters import evaluate, parse_filter
 from audiorec.nearest import Nearest, Neighbours
-from audiorec.release import Release
+from audiorec.release import Release, no_text_encoder
 from audiorec.settings import Settings
+
+Asked = Literal["embedding", "clip_id", "text"]
+ASKED: tuple[Asked, ...] = get_args(Asked)
 
 QUICK_VALUES = 2_000_000  # numbers in the embeddings up to which any search ends within some milliseconds
 QUICK_US = 250  # an index that takes longer is worth the hop to a thread
@@ -37,6 +41,14 @@ class Opened:
         """Raises BadVector, BadQuery, UnknownClip."""
         return await self._search(query, lambda: self.ask(query))
 
+    def asked(self, query: NearestQuery) -> Asked:
+        """What a query asks by. Raises BadQuery."""
+        asked = [name for name in ASKED if getattr(query, name) is not None]
+        if len(asked) != 1:
+            got = " and ".join(asked) or "none of them"
+            raise BadQuery(f"got {got}, expected exactly one of embedding, clip_id and text")
+        return asked[0]
+
     async def answer_vector(self, vector: Any, options: Options) -> Neighbours:
         """vector: (D,) numbers. Raises BadVector, BadQuery."""
         return await self._search(options, lambda: self.nearest.search(vector, **self._checked(options)))
@@ -47,21 +59,18 @@ class Opened:
         if options.filter is not None:
             evaluate(parse_filter(options.filter), self.release.metadata)
 
-    def ask(self, query: NearestQuery) -> Neighbours:
-        """What `answer` awaits, for a caller who is in a thread of his own."""
-        asked = [name for name in ("embedding", "clip_id", "text") if getattr(query, name) is not None]
-        if len(asked) != 1:
-            got = " and ".join(asked) or "none of them"
-            raise BadQuery(f"got {got}, expected exactly one of embedding, clip_id and text")
-        if query.embedding is not None:
-            return self.nearest.search(query.embedding, **self._checked(query))
-        if query.clip_id is not None:
-            return self.nearest.search_id(query.clip_id, **self._checked(query))
-        encoder = self.release.manifest.encoder.name
-        raise BadQuery(
-            f"got a text, but this release's {encoder} has no text encoder: ask by embedding, clip_id or sound",
-            code="no_text_encoder",
-        )
+    def ask(self, query: NearestQuery, found: Found | None = None) -> Neighbours:
+        """What `answer` awaits, for a caller who is in a thread of his own. found: of a query by text."""
+        asked = self.asked(query)
+        if asked == "embedding":
+            return self.nearest.search(query.embedding or [], **self._checked(query))
+        if asked == "clip_id":
+            return self.nearest.search_id(query.clip_id or "", **self._checked(query))
+        if found is None:
+            raise no_text_encoder(self.release.manifest.encoder.name)
+        if isinstance(found, BadQuery):
+            raise found
+        return self.nearest.search(found, **self._checked(query))
 
     def _checked(self, options: Options) -> dict[str, Any]:
         if not 1 <= options.k <= self.settings.max_k:

@@ -57,6 +57,12 @@ class PatientProtocol(HttpToolsProtocol):
         else:
             self._stop_clock()
 
+    def shutdown(self) -> None:
+        """What has no end of its own is told to find one: events, and whoever waits for a job."""
+        if self.cycle is not None:
+            self.cycle.scope["state"]["is_stopping"] = True
+        super().shutdown()
+
     def on_message_begin(self) -> None:
         self._in_head = self._in_request = True
         super().on_message_begin()

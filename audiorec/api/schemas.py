@@ -8,7 +8,7 @@ from audiorec.nearest import DEFAULT_K
 
 FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 MAX_DIMENSIONS = 65_536
-MAX_TEXT_CHARACTERS = 10_000
+PREDICTED = "what the release's classifier says, whatever the label is; only in a release that has one"
 
 
 class Options(BaseModel):
@@ -36,9 +36,7 @@ class NearestQuery(Options):
         description="a vector of this release's dimension, of any length but zero",
     )
     clip_id: str | None = Field(None, description="a clip of the catalogue; it is left out of its own answer")
-    text: str | None = Field(
-        None, max_length=MAX_TEXT_CHARACTERS, description="what to look for, where the release has a text encoder"
-    )
+    text: str | None = Field(None, description="what to look for, in words, where the release has a text encoder")
 
 
 class Batch(BaseModel):
@@ -61,12 +59,13 @@ class Result(BaseModel):
     artist: str
     label: str
     metadata: dict[str, Any] = Field(description="the other columns of metadata.tsv, the person's own among them")
+    predicted_label: str | None = Field(None, description=PREDICTED)
 
 
 class QueryFacts(BaseModel):
     """What was asked. The last two only for a sound."""
 
-    kind: str = Field(description="embedding, clip_id or sound")
+    kind: str = Field(description="embedding, clip_id, text or sound")
     n_windows: int | None = None
     duration_s: float | None = None
 
@@ -108,6 +107,7 @@ class Clip(BaseModel):
     artist: str
     label: str
     metadata: dict[str, Any]
+    predicted_label: str | None = Field(None, description=PREDICTED)
 
 
 class ClipAnswer(BaseModel):
@@ -146,3 +146,4 @@ class Model(BaseModel):
     evaluation: dict[str, Any]
     columns: list[str] = Field(description="what `filter` can name")
     made_with: dict[str, Any]
+    generator: dict[str, Any] | None = Field(description="what makes sounds here: licence and limits; none: nothing")

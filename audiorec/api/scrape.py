@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,25 +20,36 @@ _THREAD = ThreadPoolExecutor(1, "metrics")  # as in health.py
 KINDS_OF_MEMORY = {"RssAnon": "anonymous", "RssFile": "file", "RssShmem": "shared"}
 
 
-async def scrape() -> tuple[bytes, str]:
-    """(text, content type) of all workers' metrics together, whatever the worker is busy with."""
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, exposition)
+More = Callable[[], Iterable[Metric]]
 
 
-def exposition() -> tuple[bytes, str]:
+def nothing_more() -> Iterable[Metric]:
+    return ()
+
+
+async def scrape(more: More | None = None) -> tuple[bytes, str]:
+    """(text, content type) of all workers' metrics together, whatever the worker is busy with.
+
+    more: what else there is to tell, computed when it is asked for, in a thread.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, exposition, more or nothing_more)
+
+
+def exposition(more: More = nothing_more) -> tuple[bytes, str]:
     """What `scrape` awaits."""
     registry, pids = REGISTRY, {os.getpid()}
     if directory := metrics.shared_dir():
         pids |= _workers(directory)
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(_WithMoment(registry, pids)), CONTENT_TYPE_LATEST
+    return generate_latest(_WithMoment(registry, pids, more)), CONTENT_TYPE_LATEST
 
 
 class _WithMoment(Collector):
     """A registry's metrics, and those of this moment."""
 
-    def __init__(self, registry: Collector, pids: set[int]) -> None:
+    def __init__(self, registry: Collector, pids: set[int], more: More) -> None:
+        self._more = more
         self._registry = registry
         self._pids = pids
 
@@ -57,6 +68,7 @@ class _WithMoment(Collector):
             for kind, n_bytes in _memory_of(pid):
                 memory.add_metric([str(pid), kind], n_bytes)
         yield memory
+        yield from self._more()
         yield InfoMetricFamily("audiorec_build", "What is running.", {"version": audiorec.__version__})
 
 

@@ -26,9 +26,19 @@ SECURITY_HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
 )
-CORS_REQUEST_HEADERS = ("Authorization", "Content-Type", "X-API-Key", "X-Request-Id")
+CORS_REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Last-Event-ID",
+    "Range",
+    "X-API-Key",
+    "X-Caller-Token",
+    "X-Request-Id",
+)
 CORS_ANSWER_HEADERS = (
     "X-Request-Id",
+    "Location",
+    "Content-Range",
     "Retry-After",
     "WWW-Authenticate",
     "RateLimit-Limit",
@@ -70,7 +80,7 @@ class Cors(CORSMiddleware):
         super().__init__(
             app,
             allow_origins=origins,
-            allow_methods=("GET", "HEAD", "POST"),
+            allow_methods=("DELETE", "GET", "HEAD", "POST"),
             allow_headers=CORS_REQUEST_HEADERS,
             expose_headers=CORS_ANSWER_HEADERS,
         )

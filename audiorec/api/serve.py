@@ -43,6 +43,10 @@ def run(model_dir: Path, *, host: str, port: int, workers: int, access_log: bool
     settings = Settings.load(**given)
     if settings.keys_file is not None:
         read_keys(settings.keys_file)
+    if settings.has_generator:
+        from audiorec.jobs.places import urls  # and SQLAlchemy, which only this needs
+
+        urls(settings)
     config = uvicorn.Config(
         "audiorec.api.serve:create_worker",
         factory=True,
@@ -69,8 +73,26 @@ def run(model_dir: Path, *, host: str, port: int, workers: int, access_log: bool
         os.environ[SHARED_DIR_VARIABLE] = str(shared_dir)  # before anything imports prometheus_client
         shown_host = f"[{host}]" if ":" in host else host
         LOG.info("starting on http://%s:%d, Ctrl-C stops", shown_host, listener.getsockname()[1])
-        if not _serve(config, listener, shared_dir):
+        with _generator(settings):
+            has_served = _serve(config, listener, shared_dir)
+        if not has_served:
             raise NotReady("got a service that could not start, expected one that can: the lines above say why")
+
+
+@contextmanager
+def _generator(settings: Settings) -> Iterator[None]:
+    """The process that makes sounds, where the service was given a model; the workers answer without it as well."""
+    if not settings.generator_model:
+        yield
+        return
+    from audiorec.jobs.keeper import Keeper
+
+    keeper = Keeper(settings)
+    keeper.start()
+    try:
+        yield
+    finally:
+        keeper.stop()
 
 
 def _verify(model_dir: Path, shared_dir: Path) -> None:
@@ -151,7 +173,7 @@ def _log_config(settings: Settings) -> dict[str, Any]:
     """uvicorn's, with our own logger beside its own, and without a line for each form that cannot be read."""
     config = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
     if settings.log_format == "json":
-        config["formatters"]["default"] = {"()": "audiorec.api.json_log.JsonFormatter"}
+        config["formatters"]["default"] = {"()": "audiorec.json_log.JsonFormatter"}
     level = settings.log_level.upper()
     for name, least in (("audiorec", level), ("opentelemetry", "WARNING")):
         config["loggers"][name] = {"handlers": ["default"], "level": least, "propagate": False}

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 
@@ -10,10 +11,14 @@ from audiorec.api import metrics
 from audiorec.api.follower import Follower
 from audiorec.api.opened import Opened
 from audiorec.api.search_threads import SearchThreads
+from audiorec.api.texts import Texts
 from audiorec.api.uploads import Uploads
 from audiorec.errors import NotReady
-from audiorec.release import ENCODER_FILE, Release
+from audiorec.release import Release
 from audiorec.settings import Settings
+
+if TYPE_CHECKING:
+    from audiorec.api.generation.generating import Generating
 
 LOG = logging.getLogger("audiorec")
 
@@ -34,14 +39,21 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.uploads = Uploads(settings)
+        self.texts = Texts(settings, self.uploads)
         self.threads = SearchThreads()
         self.follower = Follower(settings.model_dir, settings.swap_poll_s)
+        self.generating: Generating | None = None  # where a generator is configured
         self._opened: Opened | None = None
         self._following: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Raises BadModelDir."""
+        """Raises BadModelDir; BadSetting and NoSpace for the places of jobs."""
         release = self.follower.open()
+        if self.settings.has_generator:
+            from audiorec.api.generation.generating import Generating  # and SQLAlchemy, which only this needs
+
+            self.generating = Generating(self.settings)
+            await self.generating.open()
         if self.settings.warm:
             await self.uploads.load_encoder(release)
         self._serve(release)
@@ -52,6 +64,8 @@ class Service:
             self._following.cancel()
             with suppress(asyncio.CancelledError):
                 await self._following
+        if self.generating is not None:
+            await self.generating.close()
         self._opened = None
         self.follower.close()
         self.uploads.close()
@@ -70,11 +84,17 @@ class Service:
         LOG.info("serving release %s%s", release.name, f" after {before.release.name}" if before else "")
 
     def _prepare(self, release: Release) -> None:
-        """Sees to it that uploads need not wait for an encoder after the swap if they did not before."""
+        """Sees to it that uploads and texts need not wait for an encoder after the swap if they did not before."""
         before = self.opened.release
-        encoder = before.__dict__.get("encoder")
-        hashes = {opened.manifest.files[ENCODER_FILE].sha256 for opened in (before, release)}
-        if encoder is not None and len(hashes) == 1 and release.dim == before.dim:
+        encoder, text_encoder = before.__dict__.get("encoder"), before.__dict__.get("text_encoder")
+        same = before.encoder_key() == release.encoder_key()
+        if encoder is not None and same and (release.dim, release.n_labels) == (before.dim, before.n_labels):
             release.encoder = encoder  # not loaded twice
         elif encoder is not None or self.settings.warm:
             _ = release.encoder
+        if not release.has_text:
+            return
+        if text_encoder is not None and before.text_key() == release.text_key() and release.dim == before.dim:
+            release.text_encoder = text_encoder
+        elif text_encoder is not None or self.settings.warm:
+            _ = release.text_encoder

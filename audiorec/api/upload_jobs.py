@@ -1,17 +1,17 @@
-"""Jobs that turn the bytes of a sound into its embedding: threads that decode hand them to the one that encodes."""
+"""Jobs that go through the encoder of a release: threads that decode sounds hand them to the one that encodes."""
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
-from time import monotonic
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
 from audiorec.api import metrics
-from audiorec.api.stages import Stage, stage
+from audiorec.api.pending import Pending
+from audiorec.api.stages import stage
 from audiorec.audio import Pcm
 from audiorec.decoder import DecodeLimits, DecoderPool, GivenUpError
 from audiorec.embed import Array, Embedding, EmbeddingInMaking
@@ -19,42 +19,22 @@ from audiorec.plain_wav import decode_plain_wav
 from audiorec.release import Release
 from audiorec.settings import Settings
 
-if TYPE_CHECKING:
-    from audiorec.export import LoadedEncoder
 
+class Job(Pending[Embedding]):
+    """One sound, from its bytes to its embedding."""
 
-class Job:
-    """One sound on its way, for all who sent it. Nobody works on it any more once nobody waits."""
+    unit = "windows"
 
     def __init__(self, key: Hashable, sound: bytes, release: Release) -> None:
-        """To be called in the event loop, and in the context of the request whose stages these are."""
-        self.key = key
+        super().__init__(key, release)
         self.sound = sound
-        self.release = release
-        self.n_waiting = 1
-        self.begun_s = monotonic()
-        self.outcome: asyncio.Future[Embedding | Exception] = asyncio.get_running_loop().create_future()
         self.decoding: Future[None] | None = None
         self.making: EmbeddingInMaking  # from when it is decoded
-        self._context = copy_context()
-        self._encoding: Stage | None = None
-
-    def wanted(self) -> bool:
-        return self.n_waiting > 0
-
-    def result(self) -> Embedding:
-        """Of one that is done. Raises what went wrong, to each who asks."""
-        outcome = self.outcome.result()
-        try:
-            if isinstance(outcome, Exception):
-                raise outcome.with_traceback(None)
-            return outcome
-        finally:
-            del outcome, self  # the exception knows this frame: the circle would keep the sound in memory
 
     def decode(self, decoders: DecoderPool, max_s: float) -> None:
         """Raises BadAudio, NotReady, GivenUpError."""
-        self.making = EmbeddingInMaking(self._context.run(self._pcm, decoders, max_s), self.release.dim)
+        pcm = self._context.run(self._pcm, decoders, max_s)
+        self.making = EmbeddingInMaking(pcm, self.release.dim, self.release.n_labels)
         self.sound = b""
 
     def _pcm(self, decoders: DecoderPool, max_s: float) -> Pcm:
@@ -65,25 +45,36 @@ class Job:
                     pcm = decoder.decode(self.sound, self.wanted)
             return pcm
 
-    def take(self, n: int) -> Array:
-        """See `EmbeddingInMaking.take`. Raises GivenUpError."""
-        if not self.wanted():
-            raise GivenUpError
-        if self._encoding is None:
-            self._encoding = stage("encode", windows=self.making.n_left)
-            self._context.run(self._encoding.__enter__)
+    @property
+    def n_left(self) -> int:
+        return self.making.n_left
+
+    def _take(self, n: int) -> Array:
         return self.making.take(n)
 
-    def end_stage(self, error: Exception | None) -> None:
-        if self._encoding is not None:
-            self._context.run(self._encoding.__exit__, type(error) if error else None, error, None)
+    @staticmethod
+    def batch_size(settings: Settings) -> int:
+        return settings.encode_batch
+
+    @staticmethod
+    def encode(release: Release, parts: Sequence[Array]) -> Array:
+        cut = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        outputs = release.encoder.outputs(cut)
+        metrics.ENCODED_WINDOWS.observe(len(cut))
+        return outputs
+
+    def give(self, outputs: Array) -> None:
+        self.making.give(outputs)
+
+    def finished(self) -> Embedding:
+        return self.making.finished()
 
 
 class JobThreads:
     """As many as there are decoders, and one that encodes: they overlap, and searches wait for neither."""
 
-    def __init__(self, settings: Settings, settle: Callable[[Job, Embedding | Exception], None]) -> None:
-        """settle: called in the event loop, for every job when it ends."""
+    def __init__(self, settings: Settings, settle: Callable[[Pending[Any], Any], None]) -> None:
+        """settle: called in the event loop, for every job when it ends, with its result or what went wrong."""
         limits = DecodeLimits(
             max_s=settings.max_upload_s,
             wall_s=settings.decode_wall_s,
@@ -95,21 +86,31 @@ class JobThreads:
         self._decoders = DecoderPool(settings.n_decoders, limits)
         self._decoding = ThreadPoolExecutor(settings.n_decoders, "decode")
         self._encoding = ThreadPoolExecutor(1, "encode")
-        self._decoded: deque[Job] = deque()
+        self._decoded: deque[Pending[Any]] = deque()  # and texts
+        self._has_torch = False
 
-    def begin(self, job: Job) -> None:
-        metrics.UPLOADS_QUEUED.inc()
-        job.decoding = self._decoding.submit(self._decode, job)
+    def begin(self, job: Pending[Any]) -> None:
+        if isinstance(job, Job):
+            metrics.UPLOADS_QUEUED.inc()
+            job.decoding = self._decoding.submit(self._decode, job)
+        else:
+            self._queue_for_encoder(job)
 
-    def cancel(self, job: Job) -> None:
-        """Settles a job that is still in the queue; one that is being worked on is given up by its thread."""
-        if job.decoding is not None and job.decoding.cancel():
+    def cancel(self, job: Pending[Any]) -> None:
+        """Settles a sound that nobody has begun to decode; whatever else is on its way is given up by its thread."""
+        if isinstance(job, Job) and job.decoding is not None and job.decoding.cancel():
             metrics.UPLOADS_QUEUED.dec()
             self._settle(job, GivenUpError())
 
     async def load_encoder(self, release: Release) -> None:
-        """Imports torch and loads the encoder, as the first upload would."""
-        await asyncio.get_running_loop().run_in_executor(self._encoding, self._encoder, release)
+        """Imports torch and loads the encoder, and that of texts, as the first upload and the first text would."""
+        await asyncio.get_running_loop().run_in_executor(self._encoding, self._load, release)
+
+    def _load(self, release: Release) -> None:
+        self._import_torch()
+        _ = release.encoder
+        if release.has_text:
+            _ = release.text_encoder
 
     def close(self) -> None:
         self._decoding.shutdown(wait=False, cancel_futures=True)
@@ -125,64 +126,67 @@ class JobThreads:
         else:
             self._queue_for_encoder(job)
 
-    def _queue_for_encoder(self, job: Job) -> None:
+    def _queue_for_encoder(self, job: Pending[Any]) -> None:
         metrics.UPLOADS_QUEUED.inc()
         self._decoded.append(job)
         self._encoding.submit(self._encode)
 
     def _encode(self) -> None:
-        """One call of the encoder, for those who have waited longest. A long clip goes to the end of the queue."""
-        batch = self._next_windows()
+        """One call of an encoder, for those who have waited longest. A long clip goes to the end of the queue."""
+        batch = self._next_parts()
         try:
-            for (job, _), vectors in zip(batch, self._vectors(batch), strict=True):
-                job.making.give(vectors)
+            for (job, _), outputs in zip(batch, _outputs(batch), strict=True):
+                if len(outputs):
+                    job.give(outputs)
         except Exception as error:
             for job, _ in batch:
                 self._end(job, error)
             return
         for job, _ in batch:
-            if job.making.n_left:
+            if job.n_left:
                 self._queue_for_encoder(job)
             else:
-                self._end(job, job.making.finished())
+                self._end(job, job.finished())
 
-    def _next_windows(self) -> list[tuple[Job, Array]]:
-        """What is in the queue now, up to a batch, of one release: the windows of each job."""
-        batch: list[tuple[Job, Array]] = []
-        n_left = self._settings.encode_batch
-        while n_left and self._decoded and (not batch or self._decoded[0].release is batch[0][0].release):
+    def _next_parts(self) -> list[tuple[Pending[Any], Any]]:
+        """What is in the queue now, up to a batch, of one kind and one release: the parts of each job."""
+        batch: list[tuple[Pending[Any], Any]] = []
+        n_left = 1
+        while n_left > 0 and self._decoded and (not batch or self._decoded[0].goes_with(batch[0][0])):
             job = self._decoded.popleft()
             metrics.UPLOADS_QUEUED.dec()
+            if not batch:
+                n_left = job.batch_size(self._settings)
             try:
+                self._import_torch()
                 batch.append((job, job.take(n_left)))
                 n_left -= len(batch[-1][1])
             except Exception as error:
                 self._end(job, error)
         return batch
 
-    def _vectors(self, batch: list[tuple[Job, Array]]) -> list[Array]:
-        """The encoder's, of each job's windows: (n, D) each."""
-        if not batch:
-            return []
-        release, parts = batch[0][0].release, [cut for _, cut in batch]
-        cut = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        if not len(cut):  # all of them are silent
-            return [np.empty((0, release.dim), np.float32)] * len(batch)
-        vectors = self._encoder(release).encode(cut)
-        metrics.ENCODED_WINDOWS.observe(len(cut))
-        return np.split(vectors, np.cumsum([len(part) for part in parts])[:-1])
-
-    def _encoder(self, release: Release) -> "LoadedEncoder":
-        if "encoder" not in release.__dict__:  # not loaded yet, and perhaps torch neither
+    def _import_torch(self) -> None:
+        if not self._has_torch:
             import torch
 
             torch.set_num_threads(self._settings.encode_threads)
-        return release.encoder
+            self._has_torch = True
 
-    def _end(self, job: Job, outcome: Embedding | Exception) -> None:
+    def _end(self, job: Pending[Any], outcome: Any) -> None:
         """In any thread."""
         error = outcome if isinstance(outcome, Exception) else None
         job.end_stage(error)
         if error is not None:
             error.__traceback__ = None  # it knows the job: a circle that would keep the sound in memory
         job.outcome.get_loop().call_soon_threadsafe(self._settle, job, outcome)
+
+
+def _outputs(batch: list[tuple[Pending[Any], Any]]) -> list[Array]:
+    """The encoder's, of each job's parts: (n, ...) each."""
+    parts = [part for _, part in batch if len(part)]
+    if not parts:  # all of them are silent
+        return [np.empty((0, 0), np.float32)] * len(batch)
+    job, _ = batch[0]
+    outputs = job.encode(job.release, parts)
+    ends = list(accumulate(len(part) for _, part in batch))
+    return np.split(outputs, ends[:-1])

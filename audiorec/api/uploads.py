@@ -1,19 +1,25 @@
-"""Uploaded sounds to embeddings: a bounded number at once, equal ones once, those of late from memory."""
+"""What goes through the encoder, a bounded number at once and equal ones once; uploads of late from memory."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from hashlib import sha256
 from math import ceil
 from time import monotonic
+from typing import Any
+
+from prometheus_client import Counter
 
 from audiorec.api import metrics
+from audiorec.api.pending import Pending, Result
 from audiorec.api.upload_cache import UploadCache
 from audiorec.api.upload_jobs import Job, JobThreads
 from audiorec.decoder import LOOK_S
 from audiorec.embed import Embedding
 from audiorec.errors import NotReady, Overloaded
-from audiorec.release import ENCODER_FILE, Release
+from audiorec.release import Release
 from audiorec.settings import Settings
+
+ClientGone = Callable[[], Awaitable[bool]]
 
 QUICKLY_HASHED_BYTES = 2**18  # in a fraction of a millisecond: not worth a thread's hop
 MAX_RETRY_S = 60
@@ -30,17 +36,25 @@ class Uploads:
         self._settings = settings
         self._threads = JobThreads(settings, self._settle)
         self._cache = UploadCache(settings.upload_cache_mb * 2**20)
-        self._jobs: dict[Hashable, Job] = {}  # those that another with the same sound can join
-        self._under_way: set[Job] = set()
+        self._jobs: dict[Hashable, Pending[Any]] = {}  # those that another who asks the same can join
+        self._under_way: set[Pending[Any]] = set()
         self._last_s = 0.0  # how long the job that ended last was here
 
-    async def embed(self, sound: bytes, release: Release, client_gone: Callable[[], Awaitable[bool]]) -> Embedding:
+    async def embed(self, sound: bytes, release: Release, client_gone: ClientGone) -> Embedding:
         """The bytes of a sound file to its embedding. Raises BadAudio, Overloaded, ClientGoneError."""
         key = await self._key(sound, release)
         if (known := self._cache.get(key)) is not None:
             metrics.UPLOAD_CACHE["hit"].inc()
             return known
-        job = self._join(key) or self._begin(key, sound, release)
+        return await self.result(key, lambda: Job(key, sound, release), client_gone, metrics.UPLOAD_CACHE)
+
+    async def result(
+        self, key: Hashable, new: Callable[[], Pending[Result]], client_gone: ClientGone, counts: Mapping[str, Counter]
+    ) -> Result:
+        """Of the job with this key: one that is under way, or a new one. Raises Overloaded, ClientGoneError, and what
+        goes wrong with the job. counts: of those that joined one, and that began one.
+        """
+        job: Pending[Result] = self._join(key, counts) or self._begin(new, counts)
         try:
             while not job.outcome.done():
                 await asyncio.wait([job.outcome], timeout=LOOK_S)
@@ -51,7 +65,7 @@ class Uploads:
             job.n_waiting -= 1
             if not job.wanted():
                 self._forget(job)
-            del job  # see Job.result
+            del job  # see Pending.result
 
     async def load_encoder(self, release: Release) -> None:
         """Imports torch and loads the encoder, as the first upload would."""
@@ -60,7 +74,7 @@ class Uploads:
     def close(self) -> None:
         """Nobody is left waiting."""
         self._threads.close()
-        stops = NotReady("got an upload while the service stops, expected none any more: try again later")
+        stops = NotReady("got something to encode while the service stops, expected nothing any more: try again later")
         for job in list(self._under_way):
             self._settle(job, stops)
 
@@ -69,36 +83,37 @@ class Uploads:
         if not self._settings.upload_cache_mb:
             return object()
         hashed = sha256(sound) if len(sound) <= QUICKLY_HASHED_BYTES else await asyncio.to_thread(sha256, sound)
-        return release.manifest.files[ENCODER_FILE].sha256, hashed.digest()
+        return (*release.encoder_key(), hashed.digest())
 
-    def _join(self, key: Hashable) -> Job | None:
+    def _join(self, key: Hashable, counts: Mapping[str, Counter]) -> Pending[Any] | None:
         job = self._jobs.get(key)
         if job is not None:
             job.n_waiting += 1
-            metrics.UPLOAD_CACHE["shared"].inc()
+            counts["shared"].inc()
         return job
 
-    def _begin(self, key: Hashable, sound: bytes, release: Release) -> Job:
+    def _begin(self, new: Callable[[], Pending[Result]], counts: Mapping[str, Counter]) -> Pending[Result]:
         if len(self._under_way) >= self._settings.encode_queue:
             overloaded = Overloaded(
-                f"got more than {self._settings.encode_queue} uploads at once: try again in a moment"
+                f"got more than {self._settings.encode_queue} uploads and texts at once: try again in a moment"
             )
             overloaded.retry_after_s = min(max(1, ceil(self._last_s)), MAX_RETRY_S)
             raise overloaded
         metrics.UPLOADS.inc()
-        metrics.UPLOAD_CACHE["miss"].inc()
-        job = self._jobs[key] = Job(key, sound, release)
+        counts["miss"].inc()
+        job = new()
+        self._jobs[job.key] = job
         self._under_way.add(job)
         self._threads.begin(job)
         return job
 
-    def _forget(self, job: Job) -> None:
-        """Nobody waits for it: from now on, whoever sends the same sound begins anew."""
+    def _forget(self, job: Pending[Any]) -> None:
+        """Nobody waits for it: from now on, whoever sends the same begins anew."""
         if self._jobs.get(job.key) is job:
             del self._jobs[job.key]
         self._threads.cancel(job)
 
-    def _settle(self, job: Job, outcome: Embedding | Exception) -> None:
+    def _settle(self, job: Pending[Any], outcome: Any) -> None:
         if job not in self._under_way:  # `close` was quicker than its thread
             return
         self._under_way.remove(job)

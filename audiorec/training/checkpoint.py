@@ -25,12 +25,12 @@ def save_last(path: Path, state: TrainingState) -> None:
         "best_loss": state.best_loss,
         "validated_step": state.validated_step,
     }
-    _write(path, {**_described(state), "training": training})
+    write_checkpoint(path, {**_described(state), "training": training})
 
 
 def save_best(path: Path, state: TrainingState) -> None:
     """The model, its config, and how it was made; a third of the size. Raises NoSpace."""
-    _write(path, _described(state))
+    write_checkpoint(path, _described(state))
 
 
 def _described(state: TrainingState) -> dict[str, Any]:
@@ -48,8 +48,11 @@ def _described(state: TrainingState) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Serialised in memory first, so that a full disk is the system's own error, and no other."""
+def write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    """At once or not at all. Serialised in memory first, so that a full disk is the system's own error, and no other.
+
+    Raises NoSpace.
+    """
     buffer = io.BytesIO()
     torch.save(content, buffer)
     with replacing(path, durable=True) as file:

@@ -31,6 +31,9 @@ class Clip:
     group: str
 
 
+C = TypeVar("C", bound=Clip)
+
+
 def read_clips(wav_dir: Path) -> list[Clip]:
     """The clips of converted sound, each file once. Raises BadCatalogue when one has gone, or there are too few."""
     clips = {row["sha256"]: _clip(row, wav_dir) for row in read_conversion(wav_dir).clips}
@@ -52,14 +55,14 @@ def _clip(row: Row, wav_dir: Path) -> Clip:
     return Clip(path, n_stored, row.get("group") or row["sha256"])
 
 
-def split(clips: Sequence[Clip], share: float, *, seed: int) -> tuple[list[Clip], list[Clip]]:
+def split(clips: Sequence[C], share: float, *, seed: int) -> tuple[list[C], list[C]]:
     """(to learn from, to validate on): whole groups, drawn until the second has `share` of the clips; never none."""
-    by_group: defaultdict[str, list[Clip]] = defaultdict(list)
+    by_group: defaultdict[str, list[C]] = defaultdict(list)
     for clip in clips:
         by_group[clip.group].append(clip)
     groups = sorted(by_group)
     np.random.default_rng(seed).shuffle(groups)
-    validation: list[Clip] = []
+    validation: list[C] = []
     while len(groups) > 1 and len(validation) < share * len(clips):
         validation += by_group[groups.pop()]
     return [clip for group in groups for clip in by_group[group]], validation

@@ -1,6 +1,7 @@
 """What a run tells while it runs: `log.jsonl`, and TensorBoard where it is installed."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ class Logs:
             self._board.add_image(f"reconstruction/{i}", side_by_side(one, other), step, dataformats="HW")
             for name, log_mel in (("input", one), ("reconstruction", other)):
                 self._board.add_audio(f"{name}/{i}", sound_of(log_mel), step, sample_rate=SAMPLE_RATE_HZ)
+
+    def sounds(self, step: int, sounds: Mapping[str, Tensor], rate_hz: int) -> None:
+        """sounds: (1, n_samples) in [-1, 1], by what they are called."""
+        if self._board is not None:
+            for name, sound in sounds.items():
+                self._board.add_audio(name, sound.clamp(-1, 1), step, sample_rate=rate_hz)
 
     def __enter__(self) -> "Logs":
         return self

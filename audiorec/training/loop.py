@@ -23,7 +23,7 @@ from audiorec.training.checkpoint import BEST_FILE, LAST_FILE, save_best, save_l
 from audiorec.training.data import ahead
 from audiorec.training.logs import Logs
 from audiorec.training.processes import Process, joined
-from audiorec.training.run_settings import to_toml
+from audiorec.training.run_settings import RunSettings, to_toml
 from audiorec.training.schedule import one_cycle
 from audiorec.training.state import TrainingState
 
@@ -115,7 +115,7 @@ class _Run:
     program: Program
     logs: Logs | None  # of the first process
     say: Say
-    clock: "_Clock" = field(init=False)  # from where the run begins or goes on
+    clock: "Clock" = field(init=False)  # from where the run begins or goes on
     saved_step: int = 0
 
     def begin(self) -> None:
@@ -125,11 +125,11 @@ class _Run:
             save_last(self.out_dir / LAST_FILE, self.program.state)
 
     def learn(self) -> None:
-        """Step after step until the epochs or minutes are over."""
+        """Step after step until the epochs, minutes or steps are over."""
         program, state, process = self.program, self.program.state, self.program.process
         self.saved_step = state.step
-        self.clock, said = _Clock(state), perf_counter()
-        with _asked_to_stop() as asked_to_stop, closing(ahead(program.batch, count(state.step))) as batches:
+        self.clock, said = Clock(state), perf_counter()
+        with stop_signals() as asked_to_stop, closing(ahead(program.batch, count(state.step))) as batches:
             for batch in batches:
                 fraction = process.of_first(self.fraction)
                 if fraction >= 1:
@@ -163,13 +163,7 @@ class _Run:
     def fraction(self) -> float:
         """How much of the run is over, in [0, 1]."""
         state = self.program.state
-        settings = state.settings
-        if settings.minutes is not None:
-            return min(1.0, state.seconds / (60 * settings.minutes))
-        if settings.cpu_minutes is not None:
-            return min(1.0, state.cpu_seconds / (60 * settings.cpu_minutes))
-        assert settings.epochs is not None
-        return min(1.0, state.step / math.ceil(settings.epochs * self.program.epoch_items() / settings.batch_size))
+        return fraction_of(state.settings, state, self.program.epoch_items())
 
     def validate(self) -> None:
         """Measures, tells, and saves: the last checkpoint, and the best one if this is it."""
@@ -204,10 +198,35 @@ class _Run:
         )
 
 
-class _Clock:
+class Timed(Protocol):
+    """step: how many are done. seconds, cpu_seconds: how long they took, by the clock and on all cores."""
+
+    step: int
+    seconds: float
+    cpu_seconds: float
+
+
+def fraction_of(settings: RunSettings, timed: Timed, epoch_items: int) -> float:
+    """How much of a run is over, in [0, 1]. epoch_items: how many items, batch_size a step, an epoch has."""
+    if settings.minutes is not None:
+        return min(1.0, timed.seconds / (60 * settings.minutes))
+    if settings.cpu_minutes is not None:
+        return min(1.0, timed.cpu_seconds / (60 * settings.cpu_minutes))
+    return min(1.0, timed.step / n_steps_of(settings, epoch_items))
+
+
+def n_steps_of(settings: RunSettings, epoch_items: int) -> int:
+    """How many steps a run by epochs or steps has."""
+    if settings.steps is not None:
+        return settings.steps
+    assert settings.epochs is not None
+    return math.ceil(settings.epochs * epoch_items / settings.batch_size)
+
+
+class Clock:
     """Tells a state how long it has taken, what it took before it was resumed included."""
 
-    def __init__(self, state: TrainingState) -> None:
+    def __init__(self, state: Timed) -> None:
         self._state = state
         self._began = perf_counter() - state.seconds
         self._began_cpu = process_time() - state.cpu_seconds
@@ -222,7 +241,7 @@ def _named(part: str, figures: dict[str, float]) -> dict[str, float]:
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+def stop_signals() -> Iterator[Callable[[], bool]]:
     """Yields whether SIGINT or SIGTERM came; in a thread that cannot hear them, never."""
     heard: list[int] = []
     if current_thread() is not main_thread():

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from audiorec.encoders import LEARNED_ENCODERS, check_name, make_encoder, takes_checkpoint
+from audiorec.encoders import LEARNED_ENCODERS, PRETRAINED_ENCODERS, check_name, make_encoder, takes_checkpoint
+from audiorec.encoders.classifier import Classifier, keep_classifier
+from audiorec.encoders.frozen import layer_of
 from audiorec.encoders.pretrained import Base
 from audiorec.errors import BadSetting
 from audiorec.files import replacing
@@ -17,9 +19,12 @@ DEFAULT_TRAIN_MINUTES = 30.0
 SHIPPED = Path(Base.name)  # as a checkpoint of `base`: its own weights again
 
 
-def check_encoder(encoder: str, checkpoint_path: Path | None) -> None:
+def check_encoder(work: Workplace, encoder: str, checkpoint_path: Path | None, layer: int | None = None) -> None:
     """What can be known before an hour of converting. Raises BadSetting, BadCheckpoint."""
     check_name(encoder)
+    if encoder == Classifier.name:
+        classifier_at(work, checkpoint_path, layer)
+        return
     if checkpoint_path is None or _is_shipped(encoder, checkpoint_path):
         return
     if not takes_checkpoint(encoder):
@@ -27,10 +32,16 @@ def check_encoder(encoder: str, checkpoint_path: Path | None) -> None:
     make_encoder(encoder, checkpoint_path)
 
 
-def provide_checkpoint(work: Workplace, encoder: str, given: Path | None, minutes: float, say: Say) -> None:
+def provide_checkpoint(
+    work: Workplace, encoder: str, given: Path | None, minutes: float, say: Say, *, layer: int | None = None
+) -> None:
     """Keeps a checkpoint that is given, for this build and the next; trains one for an encoder that needs it and has
-    none, for `minutes`.
+    none, for `minutes`. layer: of a classifier, to give the vector in place of the one that was measured.
     """
+    if encoder == Classifier.name:
+        if given is not None or layer is not None:
+            keep_classifier(given or work.classifier_path, work.classifier_path, layer)
+        return
     kept = work.base_path if encoder == Base.name else work.checkpoint_path
     if given is not None and _is_shipped(encoder, given):
         kept.unlink(missing_ok=True)
@@ -46,7 +57,19 @@ def kept_checkpoint(work: Workplace, encoder: str) -> Path | None:
     """What `provide_checkpoint` saw to; None for an encoder that uses none."""
     if encoder == Base.name:
         return work.base_path if work.base_path.exists() else None
+    if encoder == Classifier.name:
+        return work.classifier_path
+    if encoder in PRETRAINED_ENCODERS:
+        return work.model_path(encoder) if work.model_path(encoder).exists() else None
     return work.checkpoint_path if encoder in LEARNED_ENCODERS else None
+
+
+def classifier_at(work: Workplace, given: Path | None, layer: int | None) -> None:
+    """Opens the checkpoint of a classifier that a build would use. Raises BadSetting, BadCheckpoint."""
+    path = given or (work.classifier_path if work.classifier_path.exists() else None)
+    found = make_encoder(Classifier.name, path).layer
+    if layer is not None and found is not None:
+        layer_of(found.n_layers, layer)
 
 
 def _is_shipped(encoder: str, checkpoint_path: Path) -> bool:

@@ -9,17 +9,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from audiorec.errors import BadSetting
 
-ENDS = ("epochs", "minutes", "cpu_minutes")
+ENDS = ("epochs", "minutes", "cpu_minutes", "steps")
 
 
 class RunSettings(BaseModel):
-    """Ends after `epochs`, `minutes` or `cpu_minutes`. Only a run by epochs can be repeated to the last digit."""
+    """Ends after one of `ENDS`. Only a run by epochs or steps can be repeated to the last digit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     minutes: float | None = Field(None, gt=0)  # of wall-clock time, validation included
     cpu_minutes: float | None = Field(None, gt=0)  # of all threads of a process together: the same on a busy machine
     epochs: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**32)
     batch_size: int = Field(32, ge=1)  # in all processes together
     learning_rate: float = Field(1e-3, gt=0)  # the highest of the cycle
@@ -68,12 +69,14 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def to_toml(settings: RunSettings) -> str:
-    """What `read_toml` reads back: the settings, then those of the model."""
+    """What `read_toml` reads back: the settings, then those of the model, where it has some."""
     fields = settings.model_dump(mode="json", exclude_none=True)
     model = fields.pop("model", {})
-    return "".join([*map(_toml_line, fields.items()), "\n[model]\n", *map(_toml_line, model.items())])
+    of_model = ["\n[model]\n", *map(_toml_line, model.items())] if model else []
+    return "".join([*map(_toml_line, fields.items()), *of_model])
 
 
 def _toml_line(item: tuple[str, Any]) -> str:
     name, value = item
-    return f"{name} = {json.dumps(value)}\n"  # numbers, booleans, words and lists of them are written alike
+    # numbers, booleans, words and lists of them are written alike, but that TOML has no pairs of surrogates
+    return f"{name} = {json.dumps(value, ensure_ascii=False)}\n"

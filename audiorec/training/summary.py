@@ -6,6 +6,7 @@ from audiorec.training.vqvae import Trained
 
 if TYPE_CHECKING:
     from audiorec.training.contrast.adapt import Adapted
+    from audiorec.training.generator.tune import Tuned
 
 
 def training_summary(trained: Trained) -> str:
@@ -38,4 +39,17 @@ def adapted_summary(adapted: "Adapted") -> str:
     lines.append(adapted.verdict)
     if adapted.path is not None:
         lines.append(f"next: audiorec build AUDIO_DIR MODEL_DIR --checkpoint {adapted.path}")
+    return "\n".join(lines)
+
+
+def tuned_summary(tuned: "Tuned") -> str:
+    """What the adapter changed, where it is, and how it is used, or that it had better not be."""
+    ended, path = tuned.ended, tuned.path
+    lines = [f"{ended.n_steps} steps in {ended.seconds / 60:.1f} minutes", tuned.judged.verdict, f"adapter: {path}"]
+    if not ended.has_board:
+        lines.append("no TensorBoard is installed, so there are no sounds to hear: pip install tensorboard")
+    if tuned.judged.helped:
+        lines.append(
+            f'next: audiorec generate "..." --model BASE --adapters {path.parent} --adapter {path.stem} -o out.wav'
+        )
     return "\n".join(lines)
