@@ -1,5 +1,6 @@
 """What several test files share: real sounds where they are, one decoder, a small folder of clips."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -16,6 +17,17 @@ pytest_plugins = ["api_fixtures", "databases"]
 NOBODY = 65534
 SHARED_VARIABLE = "AUDIOREC_SHARED"
 SHARED_DEFAULT = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """A program that sets its log up does so for good; the next test wants to read it."""
+    yield
+    log = logging.getLogger("audiorec")
+    log.handlers.clear()
+    log.propagate = True
+    log.disabled = False
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from audiorec.api import metrics
@@ -69,9 +70,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
     got = f"{request.method} {request.url.path[:200]}"
     messages = {404: f"got {got}, which is not a route: /docs lists them", 405: f"got {got}: /docs lists the methods"}
     headers = dict(error.headers or {})
-    if "GET" in headers.get("Allow", ""):
-        headers["Allow"] = "GET, HEAD"  # see HeadAsGet
+    if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
     return _response(request, error.status_code, code, messages.get(error.status_code, str(error.detail)), headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """Of all routes with this path: Starlette names those of the first. What takes GET takes HEAD, see HeadAsGet."""
+    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

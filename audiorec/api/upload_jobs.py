@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any
 
@@ -15,6 +16,7 @@ from audiorec.api.stages import stage
 from audiorec.audio import Pcm
 from audiorec.decoder import DecodeLimits, DecoderPool, GivenUpError
 from audiorec.embed import Array, Embedding, EmbeddingInMaking
+from audiorec.errors import NotReady
 from audiorec.plain_wav import decode_plain_wav
 from audiorec.release import Release
 from audiorec.settings import Settings
@@ -93,13 +95,13 @@ class JobThreads:
         if isinstance(job, Job):
             metrics.UPLOADS_QUEUED.inc()
             job.decoding = self._decoding.submit(self._decode, job)
+            job.decoding.add_done_callback(_count_cancelled)
         else:
             self._queue_for_encoder(job)
 
     def cancel(self, job: Pending[Any]) -> None:
         """Settles a sound that nobody has begun to decode; whatever else is on its way is given up by its thread."""
         if isinstance(job, Job) and job.decoding is not None and job.decoding.cancel():
-            metrics.UPLOADS_QUEUED.dec()
             self._settle(job, GivenUpError())
 
     async def load_encoder(self, release: Release) -> None:
@@ -116,6 +118,7 @@ class JobThreads:
         self._decoding.shutdown(wait=False, cancel_futures=True)
         self._encoding.shutdown(wait=False, cancel_futures=True)
         self._decoders.close()
+        self._empty_queue()
 
     def _decode(self, job: Job) -> None:
         metrics.UPLOADS_QUEUED.dec()
@@ -129,7 +132,17 @@ class JobThreads:
     def _queue_for_encoder(self, job: Pending[Any]) -> None:
         metrics.UPLOADS_QUEUED.inc()
         self._decoded.append(job)
-        self._encoding.submit(self._encode)
+        try:
+            self._encoding.submit(self._encode)
+        except RuntimeError:  # `close` was quicker
+            self._empty_queue()
+            self._end(job, NotReady("got a request while the service stops, expected none any more: try again later"))
+
+    def _empty_queue(self) -> None:
+        """Of what nobody encodes any more."""
+        with suppress(IndexError):
+            while self._decoded.popleft():
+                metrics.UPLOADS_QUEUED.dec()
 
     def _encode(self) -> None:
         """One call of an encoder, for those who have waited longest. A long clip goes to the end of the queue."""
@@ -190,3 +203,8 @@ def _outputs(batch: list[tuple[Pending[Any], Any]]) -> list[Array]:
     outputs = job.encode(job.release, parts)
     ends = list(accumulate(len(part) for _, part in batch))
     return np.split(outputs, ends[:-1])
+
+
+def _count_cancelled(decoding: Future[None]) -> None:
+    if decoding.cancelled():
+        metrics.UPLOADS_QUEUED.dec()

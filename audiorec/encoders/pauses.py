@@ -38,7 +38,7 @@ def heard(blocks: Tensor, quietest: float = SILENT_WINDOW_PEAK, gap_blocks: int 
     """
     n_blocks = blocks.shape[1]
     swing = blocks.amax(2) - blocks.amin(2)  # (N, n_blocks)
-    sounds = swing >= quietest * swing.amax(1, keepdim=True)
+    sounds = ~(swing < quietest * swing.amax(1, keepdim=True))  # and not >=: what is no number is heard too
     position = torch.arange(n_blocks, device=blocks.device)
     far = n_blocks + gap_blocks  # from every block: nothing sounds before the first, or after the last
     before = torch.cummax(torch.where(sounds, position, -far), 1)[0]  # the last one that sounds, itself counted
