@@ -26,7 +26,7 @@ COPY audiorec audiorec
 # hadolint ignore=DL3013
 RUN case "$(uname -m)" in aarch64) portable=-march=armv8-a ;; *) portable=-march=x86-64-v3 ;; esac \
     && options=-O3,-ffast-math,-fno-associative-math,-DANNOYLIB_MULTITHREADED_BUILD,-std=c++14 \
-    && ANNOY_COMPILER_ARGS="${ANNOY_MARCH:-$portable},$options" pip install ".[otel]"
+    && ANNOY_COMPILER_ARGS="${ANNOY_MARCH:-$portable},$options" pip install ".[otel,postgres]"
 
 FROM debian:bookworm-slim
 # hadolint ignore=DL3008

@@ -315,6 +315,9 @@ class TestTypesAndRoutes:
         else:
             assert f"got {method} /nearest" in refusal(response, 405, "method_not_allowed")
 
+    def test_all_methods_of_a_path_are_named(self, client: TestClient) -> None:
+        assert client.put("/jobs/x").headers["allow"] == "DELETE, GET, HEAD"
+
     @pytest.mark.parametrize(
         "path", ["/health", "/ready", "/model", "/metrics", "/docs", "/openapi.json", f"/clips/{ID}"]
     )

@@ -2,14 +2,16 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from audiorec.api import metrics
@@ -77,9 +79,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 def _methods(request: Request) -> set[str]:
     """Of all routes with this path: Starlette names those of the first. What takes GET takes HEAD, see HeadAsGet."""
-    routes = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    routes = [route for route in _routes(request.app) if route.matches(request.scope)[0] is not Match.NONE]
     methods = {method for route in routes for method in getattr(route, "methods", None) or ()}
     return methods | {"HEAD"} if "GET" in methods else methods
+
+
+def _routes(app: Any) -> Iterator[BaseRoute]:
+    """Those of routers that were included too, all of them without a prefix."""
+    for route in app.routes:
+        included = getattr(route, "original_router", None)
+        yield from [route] if included is None else _routes(included)
 
 
 async def _validation_error(request: Request, error: Exception) -> Response:

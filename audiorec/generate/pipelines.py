@@ -6,6 +6,7 @@ GPT2Model, has lost. MusicLDM takes what CLAP's `get_text_features` returns for 
 
 import importlib.util
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,8 +100,9 @@ def _loading(directory: Path, kind: str) -> Iterator[None]:
 
 
 def _short(text: str, directory: Path) -> str:
-    """On one line, without the path of the model."""
-    return " ".join(text.replace(str(directory), directory.name).split())[:200]
+    """On one line, without the path of the model, and without colours."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return " ".join(plain.replace(str(directory), directory.name).split())[:200]
 
 
 class _Complaints(logging.Handler):
@@ -129,17 +131,19 @@ class _Complaints(logging.Handler):
         from transformers.utils import logging as of_transformers
 
         loggers = [of.get_logger(name) for of, name in zip((of_diffusers, of_transformers), LIBRARIES, strict=True)]
-        before = [(each.handlers, each.propagate) for each in loggers]
+        before = [(each.handlers, each.propagate, each.level) for each in loggers]
         bars = [(of, of.is_progress_bar_enabled()) for of in (of_diffusers, of_transformers)]
         for each in loggers:
             each.handlers, each.propagate = [self], False
+            each.setLevel(logging.WARNING)  # whatever else in this process has told it
         for of, _ in bars:
             of.disable_progress_bar()
         try:
             yield
         finally:
-            for each, (handlers, propagate) in zip(loggers, before, strict=True):
+            for each, (handlers, propagate, level) in zip(loggers, before, strict=True):
                 each.handlers, each.propagate = handlers, propagate
+                each.setLevel(level)
             for of, shown in bars:
                 if shown:
                     of.enable_progress_bar()
