@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from audiorec.audio import CLIP_SAMPLES, FULL_SCALE, SAMPLE_RATE_HZ
+from audiorec.audio import CLIP_SAMPLES, FULL_SCALE, SAMPLE_RATE_HZ, Pcm
 from audiorec.convert import Row, read_conversion
 from audiorec.errors import BadCatalogue
 from audiorec.wav import HEADER_BYTES, wav_path
@@ -100,8 +100,12 @@ class Crops:
 
 
 def crop(clip: Clip, crop_samples: int, rng: np.random.Generator) -> Array:
-    """A random part of what an encoder is given of a clip: (crop_samples,) float32 in [-1, 1]."""
-    pcm = np.memmap(clip.path, "<i2", "r", offset=HEADER_BYTES)
+    """See `random_part`."""
+    return random_part(np.memmap(clip.path, "<i2", "r", offset=HEADER_BYTES), crop_samples, rng)
+
+
+def random_part(pcm: Pcm, crop_samples: int, rng: np.random.Generator) -> Array:
+    """Of what an encoder is given of a clip: (crop_samples,) float32 in [-1, 1]."""
     if len(pcm) < CLIP_SAMPLES:  # it repeats to fill a window
         start = int(rng.integers(len(pcm)))
         part = pcm.take(np.arange(start, start + crop_samples), mode="wrap")

@@ -1,6 +1,5 @@
 """One step of learning, one validation, and how the code books begin: everything that touches the network."""
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -11,11 +10,11 @@ from torch.nn.parallel import DistributedDataParallel
 from audiorec.encoders.vqvae.model import VQVAE, Loss
 from audiorec.encoders.vqvae.quantiser import Quantised
 from audiorec.encoders.vqvae.weights import CHECKPOINT_KIND
-from audiorec.errors import TrainingFailed
 from audiorec.mel import LogMel
 from audiorec.training.codes import Usage
 from audiorec.training.data import Array, Crops
-from audiorec.training.memory import fitting, is_out_of_memory
+from audiorec.training.descent import check_finite, descend
+from audiorec.training.memory import fitting, is_out_of_memory, no_memory
 from audiorec.training.processes import Process
 from audiorec.training.settings import TrainingSettings
 from audiorec.training.state import TrainingState
@@ -87,38 +86,24 @@ class Learner:
                 raise
         self.state.optimizer.zero_grad(set_to_none=True)
         fits = fitting(self._try, waveforms) * self.process.n_processes
-        advice = (
-            f"{fits} would fit: begin anew with --batch-size {fits}"
-            if fits
-            else "not even 1 would fit: take a smaller model"
-        )
-        raise TrainingFailed(
-            f"got no memory for a batch of {self.settings.batch_size} crops, {advice}", code="out_of_memory"
-        )
+        raise no_memory(self.settings.batch_size, "crops", fits)
 
     def _step(self, waveforms: Array, learning_rate: float) -> dict[str, float]:
-        model, optimizer = self.model, self.state.optimizer
+        model = self.model
         model.train()
         total, losses, top, bottom = self._losses(waveforms)
-        self._check_finite("a loss", losses["loss"])
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM))
-        self._check_finite("a gradient", norm)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        optimizer.step()
+        norm = descend(
+            total,
+            model.parameters(),
+            self.state.optimizer,
+            learning_rate=learning_rate,
+            max_norm=MAX_GRADIENT_NORM,
+            step=self.state.step,
+        )
         model.top.quantiser.update(top)
         model.bottom.quantiser.update(bottom)
         self.state.step += 1
         return {**losses, "gradient_norm": norm}
-
-    def _check_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise TrainingFailed(
-                f"got {what} of {value} at step {self.state.step}, expected a number: lower --learning-rate",
-                code="nan_loss",
-            )
 
     def _try(self, waveforms: Array) -> None:
         self._losses(waveforms)[0].backward()  # type: ignore[no-untyped-call]
@@ -152,7 +137,7 @@ class Learner:
             for counted, level in zip(usage, levels, strict=True):
                 counted.add(level.codes)
         figures = {name: value / n_crops for name, value in sums.items()}
-        self._check_finite("a validation loss", figures["loss"])
+        check_finite("a validation loss", figures["loss"], self.state.step)
         for level, counted in zip(LEVELS, usage, strict=True):
             figures |= {f"{level}_usage": counted.share, f"{level}_perplexity": counted.perplexity}
         pictured = self._spectrograms(crops.numbered(range(min(n_crops, N_PICTURES))))

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from audiorec.errors import TrainingFailed
+
 Array = npt.NDArray[np.float32]
 
 
@@ -26,3 +28,11 @@ def fitting(attempt: Callable[[Array], None], batch: Array) -> int:
             if not is_out_of_memory(error):
                 raise
     return 0
+
+
+def no_memory(batch_size: int, unit: str, n_fit: int, *, smaller: str = "a smaller model") -> TrainingFailed:
+    """n_fit: how many of `unit` would have fitted, 0 for not even one. smaller: what to take then."""
+    advice = (
+        f"{n_fit} would fit: begin anew with --batch-size {n_fit}" if n_fit else f"not even 1 would fit: take {smaller}"
+    )
+    return TrainingFailed(f"got no memory for a batch of {batch_size} {unit}, {advice}", code="out_of_memory")

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from audiorec.audio import CLIP_SAMPLES, FULL_SCALE, Pcm, count_windows, sounding, windows
+from audiorec.audio import CLIP_SAMPLES, Pcm, count_windows, sounding, windows
 from audiorec.encoders.wav2vec2 import WaveFront
 from audiorec.training.classifier.labelled import Labelled
 from audiorec.training.contrast.clips import Ids
+from audiorec.training.data import random_part
 
 Array = npt.NDArray[np.float32]
 
@@ -98,13 +99,7 @@ def crop_of(pcm: Pcm, crop_samples: int, rng: np.random.Generator) -> Array:
     few attempts find another.
     """
     for _ in range(4):
-        if len(pcm) < CLIP_SAMPLES:  # it repeats to fill a window
-            start = int(rng.integers(len(pcm)))
-            part = pcm.take(np.arange(start, start + crop_samples), mode="wrap")
-        else:
-            start = int(rng.integers(len(pcm) - crop_samples + 1))
-            part = np.asarray(pcm[start : start + crop_samples])
-        cut = part.astype(np.float32) / np.float32(FULL_SCALE)
+        cut = random_part(pcm, crop_samples, rng)
         if sounding(cut[None])[0]:
             break
     return cut

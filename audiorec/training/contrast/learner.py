@@ -1,6 +1,5 @@
 """The contrastive program of the loop: batches of views, a step of learning, a validation."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +8,6 @@ import torch
 from torch import Tensor
 
 from audiorec.encoders.shipped import CHECKPOINT_KIND
-from audiorec.errors import TrainingFailed
 from audiorec.training.contrast.clips import Clips, Ids
 from audiorec.training.contrast.losses import contrast
 from audiorec.training.contrast.measure import Measure
@@ -17,8 +15,9 @@ from audiorec.training.contrast.model import ContrastModel
 from audiorec.training.contrast.sampler import Sampler
 from audiorec.training.contrast.settings import ContrastSettings
 from audiorec.training.contrast.views import augmented, crop, view
+from audiorec.training.descent import check_finite, descend
 from audiorec.training.loop import Measured
-from audiorec.training.memory import fitting, is_out_of_memory
+from audiorec.training.memory import fitting, is_out_of_memory, no_memory
 from audiorec.training.processes import Process
 from audiorec.training.state import TrainingState
 
@@ -94,39 +93,25 @@ class ContrastLearner:
                 raise
         self.state.optimizer.zero_grad(set_to_none=True)
         fits = fitting(self._try, batch.waveforms) // 2
-        advice = (
-            f"{fits} would fit: begin anew with --batch-size {fits}"
-            if fits
-            else "not even 1 would fit: take a smaller model"
-        )
-        raise TrainingFailed(
-            f"got no memory for a batch of {self.settings.batch_size} clips, {advice}", code="out_of_memory"
-        )
+        raise no_memory(self.settings.batch_size, "clips", fits)
 
     def _step(self, batch: Batch, learning_rate: float) -> dict[str, float]:
-        model, optimizer = self.model, self.state.optimizer
+        model = self.model
         model.train()
         instance_loss, label_loss = self._losses(batch)
         loss = (1 - self.settings.label_weight) * instance_loss + self.settings.label_weight * label_loss
-        self._check_finite("a loss", loss.item())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM))
-        self._check_finite("a gradient", norm)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        optimizer.step()
+        norm = descend(
+            loss,
+            model.parameters(),
+            self.state.optimizer,
+            learning_rate=learning_rate,
+            max_norm=MAX_GRADIENT_NORM,
+            step=self.state.step,
+        )
         self.state.step += 1
         model.average(self.settings.average_decay, self.state.step)
         parts = {"instance": instance_loss.item(), "label": label_loss.item()}
         return {"loss": loss.item(), **parts, "gradient_norm": norm}
-
-    def _check_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise TrainingFailed(
-                f"got {what} of {value} at step {self.state.step}, expected a number: lower --learning-rate",
-                code="nan_loss",
-            )
 
     def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(which clip it is, which label it has)."""
@@ -160,7 +145,7 @@ class ContrastLearner:
     def validate(self) -> Measured:
         """Raises TrainingFailed when a feature is not a number."""
         figures = self._measure.figures(self.model.eval().encoder)
-        self._check_finite("a validation loss", figures["loss"])
+        check_finite("a validation loss", figures["loss"], self.state.step)
         return Measured(figures, said(figures))
 
 

@@ -1,7 +1,6 @@
 """The program of the loop that tunes a generator: batches of clips and captions, a step of learning, a validation."""
 
 import hashlib
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,10 +9,10 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from audiorec.errors import TrainingFailed
 from audiorec.generate.adapters import adapter_weights, attach, linear_layers, probe
 from audiorec.training.contrast.learner import computes_bfloat16
 from audiorec.training.data import Array
+from audiorec.training.descent import check_finite, descend
 from audiorec.training.generator.clips import Captioned, crop
 from audiorec.training.generator.examples import Examples
 from audiorec.training.generator.parts import Parts
@@ -21,7 +20,7 @@ from audiorec.training.generator.settings import GeneratorSettings
 from audiorec.training.generator.weights import AveragedWeights
 from audiorec.training.logs import Logs
 from audiorec.training.loop import Measured
-from audiorec.training.memory import fitting, is_out_of_memory
+from audiorec.training.memory import fitting, is_out_of_memory, no_memory
 from audiorec.training.processes import Process
 from audiorec.training.state import TrainingState
 
@@ -103,36 +102,23 @@ class AdapterLearner:
                 raise
         self.state.optimizer.zero_grad(set_to_none=True)
         fits = fitting(self._try, batch.waveforms)
-        advice = (
-            f"{fits} would fit: begin anew with --batch-size {fits}"
-            if fits
-            else "not even 1 would fit: take shorter crops by --seconds, or a smaller model"
-        )
-        raise TrainingFailed(
-            f"got no memory for a batch of {self.settings.batch_size} clips, {advice}", code="out_of_memory"
+        raise no_memory(
+            self.settings.batch_size, "clips", fits, smaller="shorter crops by --seconds, or a smaller model"
         )
 
     def _step(self, batch: Batch, learning_rate: float) -> dict[str, float]:
-        optimizer, learning = self.state.optimizer, self.weights.learning
         loss = self._loss(batch)
-        self._check_finite("a loss", loss.item())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = float(torch.nn.utils.clip_grad_norm_(learning.parameters(), MAX_GRADIENT_NORM))
-        self._check_finite("a gradient", norm)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate
-        optimizer.step()
+        norm = descend(
+            loss,
+            self.weights.learning.parameters(),
+            self.state.optimizer,
+            learning_rate=learning_rate,
+            max_norm=MAX_GRADIENT_NORM,
+            step=self.state.step,
+        )
         self.state.step += 1
         self.weights.move_average(self.settings.average_decay, self.state.step)
         return {"loss": loss.item(), "gradient_norm": norm}
-
-    def _check_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise TrainingFailed(
-                f"got {what} of {value} at step {self.state.step}, expected a number: lower --learning-rate",
-                code="nan_loss",
-            )
 
     def _loss(self, batch: Batch) -> Tensor:
         """What is random is a function of the seed and the step."""
@@ -152,7 +138,7 @@ class AdapterLearner:
         """The loss of the averaged weights, beside that of the base. Raises TrainingFailed when it is not a number."""
         with self.weights.averaged():
             loss = float(self._examples.losses(self.parts).mean())
-        self._check_finite("a validation loss", loss)
+        check_finite("a validation loss", loss, self.state.step)
         change = f"loss {loss:.4f}, {self._base_loss:.4f} without the adapter"
         return Measured({"loss": loss, "base_loss": self._base_loss}, change, self._show_sounds)
 
