@@ -169,7 +169,7 @@ def settled_pss(pid: int) -> Mapping[str, int]:
 
 
 def measure(model_dir: Path, releases: Sequence[Path], options: argparse.Namespace) -> dict[str, Any]:
-    """The service from its start to its end: every release once to warm up, then the swaps that count."""
+    """The service from its start to its end. The swaps that count begin when caches and the allocator are full."""
     asking = queries(releases)
     port = free_port()
     command = [sys.executable, "-m", "audiorec.cli", "serve", str(model_dir), "--port", str(port)]
@@ -180,7 +180,7 @@ def measure(model_dir: Path, releases: Sequence[Path], options: argparse.Namespa
     with running([*command, "--workers", str(options.workers)], port, path="/ready") as pid:
         workers = [process for process in descendants(pid) if mapped(process, model_dir)]
         with asked(port, asking, options.clients):
-            for _ in releases:
+            for _ in range(options.warm_up):
                 swap(model_dir, next(names), workers)
         before = settled_pss(pid)
         with asked(port, asking, options.clients) as record:
@@ -242,6 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work-dir", type=Path, default=Path(tempfile.gettempdir()) / "audiorec-bench")
     parser.add_argument("--swaps", type=int, default=20)
+    parser.add_argument("--warm-up", type=int, default=30, help="swaps before those that count, which fill caches")
     parser.add_argument("--clips", type=int, default=100_000, help="in each release")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--clients", type=int, default=2, help="connections for each kind of query")
