@@ -9,22 +9,22 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiorec.chosen_model import keep_model, named_model, settle_layer
-from audiorec.convert import CLIPS_FILE, DEFAULT_LIMITS, REFUSED_FILE, Conversion, convert, read_conversion
-from audiorec.decoder import DecodeLimits
+from audiorec.audio.decoder import DecodeLimits
+from audiorec.catalogue.convert import CLIPS_FILE, DEFAULT_LIMITS, REFUSED_FILE, Conversion, convert, read_conversion
 from audiorec.encoders import DEFAULT_ENCODER, make_encoder
 from audiorec.errors import BadModelDir, BadSetting
 from audiorec.files import sha256_of
 from audiorec.fit import FittedEncoder, fit_encoder, read_fitted
-from audiorec.guard import DEFAULT_GUARD, Guard
-from audiorec.manifest import Manifest
+from audiorec.fit.chosen_model import keep_model, named_model, settle_layer
 from audiorec.progress import Progress, silent
 from audiorec.publishing import already_published, publish_guarded
+from audiorec.publishing.stage import stage_release
+from audiorec.publishing.workplace import Workplace
 from audiorec.release import ENCODER_FILE, open_release
-from audiorec.stage import stage_release
+from audiorec.release.guard import DEFAULT_GUARD, Guard
+from audiorec.release.manifest import Manifest
 from audiorec.training.loop import Say, unsaid
 from audiorec.training.on_demand import DEFAULT_TRAIN_MINUTES, check_encoder, kept_checkpoint, provide_checkpoint
-from audiorec.workplace import Workplace
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 from audiorec.embed import Embedding
 from audiorec.errors import BadQuery
+from audiorec.metadata.predictions import Predictions
 from audiorec.nearest import embed_file
-from audiorec.predictions import Predictions
 from audiorec.release import Release, open_release
 
 

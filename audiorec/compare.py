@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audiorec.columns import Rows
 from audiorec.errors import BadCatalogue, BadQuery
 from audiorec.evaluate import MAX_CLIPS, Scores, Truth, evaluate, truth_rows
 from audiorec.index.exact import ExactEngine
 from audiorec.metadata import Metadata
+from audiorec.metadata.columns import Rows
 from audiorec.quoting import quoted
 from audiorec.release import Release, open_release
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from audiorec.index.exact import highest
 from audiorec.metadata import Metadata, split_labels
-from audiorec.placeholders import PLACEHOLDER_COLUMN, is_placeholder
+from audiorec.metadata.placeholders import PLACEHOLDER_COLUMN, is_placeholder
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

@@ -8,10 +8,10 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from audiorec.decoder import DecodeLimits, Decoder
+from audiorec.audio.decoder import DecodeLimits, Decoder
 from audiorec.embed import Embedding, embed
 from audiorec.errors import BadQuery, BadVector
-from audiorec.filters import Mask, evaluate, parse_filter
+from audiorec.metadata.filters import Mask, evaluate, parse_filter
 from audiorec.release import Release, open_release
 from audiorec.text import clean_text
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from audiorec.decode import decode
+from audiorec.audio.decode import decode
 from audiorec.embed import Embedding, embed
 from audiorec.errors import BadQuery
 from audiorec.generate.sound import Sound, encode_sound

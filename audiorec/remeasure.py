@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from audiorec.describe import evaluation_of
 from audiorec.index.exact import ExactEngine
-from audiorec.manifest import Evaluation
 from audiorec.release import Release, open_release
+from audiorec.release.describe import evaluation_of
+from audiorec.release.manifest import Evaluation
 
 K = 10
 N_QUERIES = 1_000

@@ -10,19 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiorec.audio import CLIP_S
-from audiorec.convert import REFUSED_FILE, write_refused
-from audiorec.describe import write_manifest
+from audiorec.catalogue.convert import REFUSED_FILE, write_refused
 from audiorec.encoders.base import Encoder
 from audiorec.errors import BadModelDir
 from audiorec.export import export_encoder
 from audiorec.fit import facts_of
 from audiorec.index.tuning import Tuning, tune
-from audiorec.manifest import (
-    CatalogueFacts,
-    EncoderScores,
-    Evaluation,
-)
 from audiorec.metadata import Cell, write_metadata
+from audiorec.publishing.workplace import Workplace
 from audiorec.release import (
     EMBEDDINGS_FILE,
     ENCODER_FILE,
@@ -32,7 +27,12 @@ from audiorec.release import (
     open_release,
     publish,
 )
-from audiorec.workplace import Workplace
+from audiorec.release.describe import write_manifest
+from audiorec.release.manifest import (
+    CatalogueFacts,
+    EncoderScores,
+    Evaluation,
+)
 
 Array = npt.NDArray[np.float32]
 

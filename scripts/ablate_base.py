@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from audiorec.convert import convert
+from audiorec.catalogue.convert import convert
 from audiorec.embed import clip_vector
 from audiorec.encoders import make_encoder
 from audiorec.encoders.pretrained import SHRINKAGE, Base

@@ -8,8 +8,8 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+from audiorec.files.tsv import read_tsv
 from audiorec.report import neighbours_table
-from audiorec.tsv import read_tsv
 
 START_S = 60.0
 

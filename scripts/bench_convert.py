@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from audiorec.audio import SAMPLE_RATE_HZ
 from audiorec.benchmark import in_turns, rendered
-from audiorec.convert import convert
+from audiorec.catalogue.convert import convert
 from audiorec.samples.catalogue import Format, clips
 
 MASTER = Format("wav", "WAV", "PCM_16", 44_100, 2)

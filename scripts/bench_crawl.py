@@ -30,11 +30,11 @@ import psutil
 import soundfile
 from aiohttp import web
 
+from audiorec.audio.decoder import DecodeLimits, DecoderPool
 from audiorec.benchmark import rendered
 from audiorec.crawl import CrawlOptions, crawl
-from audiorec.decoder import DecodeLimits, DecoderPool
+from audiorec.files.tsv import read_tsv
 from audiorec.parallel import in_parallel
-from audiorec.tsv import read_tsv
 
 N_SOUNDS = 20  # different ones; the clips differ by a tag before them
 CLIP_S = 10.0

@@ -19,11 +19,11 @@ import soundfile
 
 from audiorec.audio import SAMPLE_RATE_HZ
 from audiorec.benchmark import rendered
-from audiorec.describe import evaluation_of
-from audiorec.edit import add, remove
-from audiorec.projector import write_projector
+from audiorec.publishing.edit import add, remove
 from audiorec.release import open_release, release_names
-from audiorec.sharing import link_or_copy, usage
+from audiorec.release.describe import evaluation_of
+from audiorec.release.projector import write_projector
+from audiorec.release.sharing import link_or_copy, usage
 from audiorec.testing import make_release
 
 CLIP_S = 1.0

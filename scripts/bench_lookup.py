@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from audiorec.benchmark import rendered
-from audiorec.filters import evaluate, parse_filter
 from audiorec.index.annoy import AnnoyEngine
+from audiorec.metadata.filters import evaluate, parse_filter
 from audiorec.nearest import Nearest
 from audiorec.release import INDEX_FILE, Release, open_release
 from audiorec.testing import make_release

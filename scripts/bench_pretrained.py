@@ -20,8 +20,8 @@ from audiorec.audio import CLIP_SAMPLES
 from audiorec.benchmark import rendered
 from audiorec.encoders import PRETRAINED_ENCODERS, make_encoder
 from audiorec.encoders.base import Encoder
+from audiorec.encoders.roster import measured_ms
 from audiorec.export import LoadedEncoder, parity
-from audiorec.roster import measured_ms
 
 
 def varied(n: int) -> torch.Tensor:

@@ -23,8 +23,9 @@ import soundfile
 import soxr
 
 from audiorec.audio import CLIP_SAMPLES, SAMPLE_RATE_HZ, Pcm
-from audiorec.convert import DEFAULT_LIMITS, Conversion, convert
-from audiorec.decoder import Decoder
+from audiorec.audio.decoder import Decoder
+from audiorec.audio.wav import read_wav
+from audiorec.catalogue.convert import DEFAULT_LIMITS, Conversion, convert
 from audiorec.embed import embed
 from audiorec.encoders import BASELINES, make_encoder
 from audiorec.encoders.base import Encoder
@@ -33,7 +34,6 @@ from audiorec.features import vectors_of
 from audiorec.fit import EagerEncoder, features_of_catalogue
 from audiorec.report import table
 from audiorec.terminal import progress, reported
-from audiorec.wav import read_wav
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

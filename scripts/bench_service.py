@@ -17,9 +17,9 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy reads it: the work alon
 
 import torch
 
+from audiorec.audio.decode import decode
 from audiorec.benchmark import Load, Post, constant_service, cpu_s_of, free_port, in_turns, load, rendered, running
 from audiorec.build import build
-from audiorec.decode import decode
 from audiorec.embed import embed
 from audiorec.nearest import Nearest
 from audiorec.samples import render

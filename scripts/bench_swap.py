@@ -27,8 +27,8 @@ import soundfile
 import torch
 
 from audiorec.audio import SAMPLE_RATE_HZ
+from audiorec.audio.decode import decode
 from audiorec.benchmark import descendants, free_port, pss_of, rendered, running
-from audiorec.decode import decode
 from audiorec.embed import embed
 from audiorec.nearest import Nearest, Neighbours
 from audiorec.proving import MB, never_seen, percentile

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audiorec.convert import Conversion, convert
+from audiorec.catalogue.convert import Conversion, convert
 from audiorec.encoders import BASELINES, LEARNED_ENCODERS, make_encoder
 from audiorec.encoders.base import Encoder
 from audiorec.evaluate import Truth, evaluate

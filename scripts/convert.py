@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
+from audiorec.audio.decoder import DecodeLimits
 from audiorec.build import convert_step
-from audiorec.decoder import DecodeLimits
 from audiorec.report import conversion_summary
 from audiorec.terminal import progress, reported
 

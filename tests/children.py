@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["audiorec.build", "audiorec.edit", "audiorec.cli", "audiorec.report", "toy"])
+CONTEXT.set_forkserver_preload(["audiorec.build", "audiorec.publishing.edit", "audiorec.cli", "audiorec.report", "toy"])
 CHANGES = {"os.rename", "os.mkdir", "os.symlink", "os.link", "os.remove", "os.rmdir", "os.chmod", "os.truncate"}
 HAVE_TARGETS = {"os.rename", "os.symlink", "os.link"}  # as their second argument
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sounds import make_clips
 
-from audiorec.decoder import DecodeLimits, Decoder
+from audiorec.audio.decoder import DecodeLimits, Decoder
 
 pytest_plugins = ["api_fixtures", "databases"]
 

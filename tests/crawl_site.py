@@ -13,8 +13,8 @@ from typing import Any
 from aiohttp import web
 from sounds import encoded, tone
 
+from audiorec.audio.decoder import DecodeLimits
 from audiorec.crawl import CrawlOptions
-from audiorec.decoder import DecodeLimits
 
 PER_PAGE = 25
 QUICK = CrawlOptions(
@@ -216,6 +216,6 @@ def gzip_bomb(n_bytes: int) -> bytes:
 
 
 def table(out_dir: Path, name: str = "clips.tsv") -> list[dict[str, str]]:
-    from audiorec.tsv import read_tsv
+    from audiorec.files.tsv import read_tsv
 
     return list(read_tsv(out_dir / name))

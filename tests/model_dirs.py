@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audiorec.manifest import MANIFEST_FILE
+from audiorec.files.tsv import read_tsv
 from audiorec.metadata import CORE_COLUMNS, write_metadata
 from audiorec.release import describe_files
-from audiorec.tsv import read_tsv
+from audiorec.release.manifest import MANIFEST_FILE
 
 GONE = object()  # as a value: the field is taken out
 

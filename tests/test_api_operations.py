@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 import audiorec
 from audiorec.api.routes import _answer_all
 from audiorec.api.schemas import Health, Model, Readiness
-from audiorec.decoder import Decoder
+from audiorec.audio.decoder import Decoder
 from audiorec.nearest import Nearest
 
 ID = "b/clip 21.wav"

@@ -31,8 +31,8 @@ from audiorec.api.service import Service
 from audiorec.api.sighting import Sighting
 from audiorec.api.verifier import Verifier
 from audiorec.errors import BadModelDir
-from audiorec.holds import is_held
 from audiorec.release import SERVED_FILES, Release, make_current, open_release
+from audiorec.release.holds import is_held
 from audiorec.settings import Settings
 from audiorec.testing import make_release
 

@@ -40,13 +40,13 @@ from fastapi import FastAPI
 from sounds import BAD, RATE_HZ, bursts, encoded, noise, silent_flac, tone
 from starlette.testclient import TestClient
 
-from audiorec import decoder as decoder_module
 from audiorec.api.schemas import Answer, EmbeddingAnswer
 from audiorec.api.upload_jobs import Job
 from audiorec.api.uploads import QUICKLY_HASHED_BYTES
 from audiorec.audio import CLIP_SAMPLES
+from audiorec.audio import decoder as decoder_module
+from audiorec.audio.decode import decode
 from audiorec.build import build
-from audiorec.decode import decode
 from audiorec.embed import embed
 from audiorec.export import LoadedEncoder
 from audiorec.nearest import Nearest, embed_file

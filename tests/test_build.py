@@ -19,21 +19,22 @@ from model_dirs import copied, tree_state
 from sounds import Sound, bursts, encoded, noise, tone
 from toy import Slopes, slopes_of
 
-from audiorec import convert, export, features
+from audiorec import export, features
 from audiorec.audio import CLIP_S, windows
+from audiorec.audio.decoder import Decoder, DecoderPool
+from audiorec.audio.wav import read_wav
 from audiorec.build import Built, build, convert_step, export_step, index_step
-from audiorec.convert import DEFAULT_LIMITS
-from audiorec.decoder import Decoder, DecoderPool
-from audiorec.edit import add, remove
+from audiorec.catalogue import convert
+from audiorec.catalogue.convert import DEFAULT_LIMITS
 from audiorec.encoders import ENCODERS
 from audiorec.errors import BadCatalogue, BadModelDir, BadSetting, Busy, NoSpace
-from audiorec.guard import Guard
+from audiorec.files.npy import new_npy
+from audiorec.files.tsv import read_tsv
 from audiorec.nearest import Nearest
-from audiorec.npy import new_npy
+from audiorec.publishing.edit import add, remove
+from audiorec.publishing.workplace import Workplace
 from audiorec.release import Release, make_current, open_release, release_names
-from audiorec.tsv import read_tsv
-from audiorec.wav import read_wav
-from audiorec.workplace import Workplace
+from audiorec.release.guard import Guard
 
 Array = npt.NDArray[np.float32]
 Change = Callable[[Path], object]

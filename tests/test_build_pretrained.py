@@ -19,16 +19,17 @@ from starlette.testclient import TestClient
 from test_cli import done, refused
 from tiny_models import save_ast, save_wave
 
-from audiorec import chosen_model, convert, export
+from audiorec import export
 from audiorec.api.app import create_app
 from audiorec.audio import CLIP_SAMPLES
-from audiorec.build import build
-from audiorec.convert import DEFAULT_LIMITS
-from audiorec.decoder import DecoderPool
+from audiorec.audio.decoder import DecoderPool
+from audiorec.build import build, chosen_model
+from audiorec.catalogue import convert
+from audiorec.catalogue.convert import DEFAULT_LIMITS
 from audiorec.encoders import PRETRAINED_ENCODERS
 from audiorec.errors import BadSetting
-from audiorec.manifest import EncoderFacts, read_manifest
 from audiorec.nearest import Nearest
+from audiorec.release.manifest import EncoderFacts, read_manifest
 from audiorec.settings import Settings
 
 LABELS = ("low", "high", "noise")

@@ -13,9 +13,9 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from audiorec.cli import app
-from audiorec.holds import Hold
+from audiorec.publishing.workplace import Workplace
 from audiorec.release import current_name, release_names
-from audiorec.workplace import Workplace
+from audiorec.release.holds import Hold
 
 COMMANDS = ("add", "remove", "releases", "use", "rollback", "prune")
 
@@ -152,7 +152,7 @@ def test_nothing_to_remove_is_wrong_usage(model_dir: Path) -> None:
 def test_a_release_that_is_worse_ends_with_8_and_the_way_to_use_it(
     model_dir: Path, new_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audiorec.guard.Guard._compared", lambda *_: [("P@5", 0.2, 0.5, 0.1)])
+    monkeypatch.setattr("audiorec.release.guard.Guard._compared", lambda *_: [("P@5", 0.2, 0.5, 0.1)])
     text = done("add", model_dir, new_dir, code=8)
     assert text.endswith(
         "\nrelease 0002 is not current: P@5 is 0.2000, expected at least 0.4000, as release 0001 has 0.5000\n"
@@ -174,7 +174,7 @@ def test_a_release_that_is_worse_ends_with_8_and_the_way_to_use_it(
 def test_a_build_that_is_worse_ends_with_8(
     catalogue: Catalogue, model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audiorec.guard.Guard._compared", lambda *_: [("P@5", 0.2, 0.5, 0.1)])
+    monkeypatch.setattr("audiorec.release.guard.Guard._compared", lambda *_: [("P@5", 0.2, 0.5, 0.1)])
     options = ("--encoder", "MFCC", "--no-baselines")
     text = done("build", catalogue.audio_dir, model_dir, *options, code=8)
     assert "published release 0002" in text

@@ -17,7 +17,7 @@ from tiny_clap import DIM, MAX_TOKENS, save_clap
 from tiny_models import edit_json, save_wave
 
 from audiorec.audio import CLIP_SAMPLES, Waveform, to_clip, windows
-from audiorec.decoder import Decoder
+from audiorec.audio.decoder import Decoder
 from audiorec.encoders import make_encoder
 from audiorec.encoders.clap import CLAP
 from audiorec.encoders.text_tower import PROMPTS

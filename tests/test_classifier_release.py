@@ -18,15 +18,15 @@ from trainings import one_thread
 from typer.testing import CliRunner
 
 from audiorec.audio import sounding, windows
+from audiorec.audio.decode import decode
 from audiorec.build import build
 from audiorec.classify import classify_clip, classify_file
 from audiorec.cli import app
-from audiorec.decode import decode
-from audiorec.edit import add, remove
 from audiorec.encoders.classifier import load_classifier
 from audiorec.errors import BadCheckpoint, BadModelDir, BadQuery, BadSetting, UnknownClip
+from audiorec.metadata.predictions import Labels
 from audiorec.nearest import Nearest
-from audiorec.predictions import Labels
+from audiorec.publishing.edit import add, remove
 from audiorec.release import open_release
 from audiorec.training.classifier.train import train
 

@@ -17,8 +17,8 @@ from trainings import make_wavs, one_thread
 from typer.testing import CliRunner
 
 from audiorec.audio import CLIP_SAMPLES, sounding, windows
+from audiorec.catalogue.convert import CLIPS_FILE, read_conversion, write_rows
 from audiorec.cli import app
-from audiorec.convert import CLIPS_FILE, read_conversion, write_rows
 from audiorec.encoders.classifier import load_classifier
 from audiorec.errors import BadCatalogue, BadCheckpoint, BadModel, BadSetting, Busy, NoSpace, TrainingFailed
 from audiorec.files import locked

@@ -22,10 +22,10 @@ import audiorec
 from audiorec import export
 from audiorec.cli import app
 from audiorec.encoders import ENCODERS
-from audiorec.manifest import read_manifest
+from audiorec.files.tsv import read_tsv
 from audiorec.nearest import Nearest
-from audiorec.tsv import read_tsv
-from audiorec.workplace import Workplace
+from audiorec.publishing.workplace import Workplace
+from audiorec.release.manifest import read_manifest
 
 COMMANDS = ("build", "convert", "export", "index", "serve", "nearest", "inspect", "evaluate", "samples", "generate")
 EXECUTABLE = Path(sys.executable).parent / "audiorec"

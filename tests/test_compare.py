@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from audiorec import compare as module
 from audiorec.cli import app
 from audiorec.compare import Comparison, compare, read_queries
-from audiorec.edit import remove
 from audiorec.errors import BadCatalogue, BadModelDir, BadQuery
 from audiorec.evaluate import Truth, evaluate
+from audiorec.publishing.edit import remove
 from audiorec.release import Release, open_release
 from audiorec.testing import make_release
 

@@ -180,7 +180,7 @@ def test_a_build_with_weights_of_its_own_keeps_them_until_it_gets_others(
 
 
 def test_a_manifest_from_before_still_opens() -> None:
-    from audiorec.manifest import EncoderFacts
+    from audiorec.release.manifest import EncoderFacts
 
     facts = {"name": "MFCC", "dim": 80, "sample_rate_hz": 16_000, "clip_samples": 2**17, "params": 0, "licence": "x"}
     facts |= {"origin": "x", "key": "k", "features_key": "f", "fitted_windows": 3}

@@ -16,15 +16,15 @@ import soundfile
 from sounds import encoded, make_clips, noise, tone
 
 from audiorec.audio import RECIPE_VERSION, SAMPLE_RATE_HZ
+from audiorec.audio.decode import decode
+from audiorec.audio.decoder import DecodeLimits
+from audiorec.audio.tags import read_tags
+from audiorec.audio.wav import convert_file, read_wav, wav_path
 from audiorec.catalogue import scan
-from audiorec.convert import CLIPS_FILE, REFUSED_FILE, Conversion, convert, read_conversion
-from audiorec.decode import decode
-from audiorec.decoder import DecodeLimits
+from audiorec.catalogue.convert import CLIPS_FILE, REFUSED_FILE, Conversion, convert, read_conversion
+from audiorec.catalogue.ledger import LEDGER_FILE, Ledger
 from audiorec.errors import BadAudio, BadCatalogue, NoSpace
-from audiorec.ledger import LEDGER_FILE, Ledger
-from audiorec.tags import read_tags
-from audiorec.tsv import read_tsv
-from audiorec.wav import convert_file, read_wav, wav_path
+from audiorec.files.tsv import read_tsv
 
 CLIP_IDS = [
     "noises/bursts.wav",
@@ -113,7 +113,7 @@ def test_what_was_converted_can_be_read_again(converted: tuple[Path, Path]) -> N
 def test_a_second_run_converts_nothing(converted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     clips_dir, wav_dir = converted
     before, written = tables(wav_dir), wavs(wav_dir)
-    monkeypatch.setattr("audiorec.convert.DecoderPool", lambda *_: pytest.fail("a decoder was started"))
+    monkeypatch.setattr("audiorec.catalogue.convert.DecoderPool", lambda *_: pytest.fail("a decoder was started"))
     assert run(clips_dir, wav_dir).n_new == 0
     assert (tables(wav_dir), wavs(wav_dir)) == (before, written)
 
@@ -283,7 +283,7 @@ def test_broken_tags_refuse_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path = tmp_path / "sound.wav"
     path.write_bytes(encoded(tone(0.5)))
     assert read_tags(path) == {}
-    monkeypatch.setattr("audiorec.tags.TinyTag.get", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("audiorec.audio.tags.TinyTag.get", lambda *_, **__: 1 / 0)
     assert read_tags(path) == {}
     assert convert_file(path, tmp_path, max_s=60)["n_samples"] == 8_000
 
@@ -337,7 +337,7 @@ def test_a_file_that_goes_away_is_refused_and_the_rest_goes_on(
     (clips_dir / "brief.wav").write_bytes(encoded(noise(1.0)))
     found = scan(clips_dir)
     (clips_dir / "brief.wav").unlink()
-    monkeypatch.setattr("audiorec.convert.scan", lambda _: found)
+    monkeypatch.setattr("audiorec.catalogue.convert.scan", lambda _: found)
     conversion = run(clips_dir, wav_dir)
     assert codes(conversion)["brief.wav"] == "unreadable"
     assert ids(conversion) == CLIP_IDS
@@ -346,7 +346,8 @@ def test_a_file_that_goes_away_is_refused_and_the_rest_goes_on(
 KILLED = """
 import os, sys, threading
 from pathlib import Path
-from audiorec import convert as c, ledger
+from audiorec.catalogue import convert as c
+from audiorec.catalogue import ledger
 
 def end(*_):
     os.kill(os.getpid(), 9)
@@ -410,7 +411,7 @@ def test_what_killed_runs_left_is_swept_up(converted: tuple[Path, Path]) -> None
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from audiorec.convert import convert
+from audiorec.catalogue.convert import convert
 from audiorec.errors import NoSpace
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

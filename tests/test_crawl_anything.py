@@ -17,7 +17,7 @@ from audiorec.crawl.sources.coub import Coub, is_coub_page
 from audiorec.crawl.sources.entries import Entry
 from audiorec.crawl.sources.feeds import read_feed
 from audiorec.crawl.sources.texts import read_text_list
-from audiorec.tsv import tsv_line
+from audiorec.files.tsv import tsv_line
 
 TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)
 NAMES = st.sampled_from(

@@ -11,12 +11,12 @@ from crawl_site import QUICK, Site, mp3, running_site
 from typer.testing import CliRunner
 
 from audiorec.catalogue import scan
+from audiorec.catalogue.convert import convert
 from audiorec.cli import app
-from audiorec.convert import convert
 from audiorec.crawl import crawl
 from audiorec.errors import BadCatalogue
+from audiorec.files.tsv import read_tsv
 from audiorec.nearest import Nearest
-from audiorec.tsv import read_tsv
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ import pytest
 import soundfile
 from sounds import BAD, RATE_HZ, Sound, bursts, encoded, noise, silent_flac, tone
 
-import audiorec.decode
+import audiorec.audio.decode
 from audiorec.audio import FULL_SCALE, Pcm
-from audiorec.decode import decode
-from audiorec.decoder import Decoder
+from audiorec.audio.decode import decode
+from audiorec.audio.decoder import Decoder
 from audiorec.errors import BadAudio
 
 GOOD = {  # seconds by name
@@ -288,15 +288,17 @@ def test_ten_hours_of_silence_are_refused_after_few_samples(
     error = refusal(bomb)
     assert error.code == "too_long"
     assert ("got 36000.0 s" if length_known else "got more") in error.message
-    assert n_read <= (0 if length_known else 60_000 + 2 * audiorec.decode.BLOCK_SAMPLES)
+    assert n_read <= (0 if length_known else 60_000 + 2 * audiorec.audio.decode.BLOCK_SAMPLES)
 
 
 def test_a_block_of_many_channels_is_no_larger(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    monkeypatch.setattr(audiorec.decode, "to_clip", lambda blocks, rate_hz, max_s: sizes.extend(b.size for b in blocks))
+    monkeypatch.setattr(
+        audiorec.audio.decode, "to_clip", lambda blocks, rate_hz, max_s: sizes.extend(b.size for b in blocks)
+    )
     clip_of(encoded(np.zeros((50_000, 64), np.float32)))
     assert sum(sizes) == 50_000 * 64
-    assert max(sizes) <= audiorec.decode.BLOCK_SAMPLES
+    assert max(sizes) <= audiorec.audio.decode.BLOCK_SAMPLES
 
 
 def by_ffmpeg(ffmpeg: str, path: Path, *arguments: str, sound: Sound | None = None) -> bytes:

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 from sounds import RATE_HZ, bursts, encoded, noise, silent_flac, tone
 
-from audiorec import decoder as decoder_module
-from audiorec import decoder_child
-from audiorec.decode import decode
-from audiorec.decoder import DecodeLimits, Decoder, DecoderPool, GivenUpError
+from audiorec.audio import decoder as decoder_module
+from audiorec.audio import decoder_child
+from audiorec.audio.decode import decode
+from audiorec.audio.decoder import DecodeLimits, Decoder, DecoderPool, GivenUpError
 from audiorec.errors import AudiorecError, BadAudio, NoSpace, NotReady
 
 SOUND = encoded(bursts(1.0))
@@ -346,7 +346,7 @@ def test_ffmpeg_is_ended_with_a_child_that_crashes(fresh: Callable[..., Decoder]
 
 PARENT = """
 import sys, threading, time
-from audiorec.decoder import DecodeLimits, Decoder
+from audiorec.audio.decoder import DecodeLimits, Decoder
 decoder = Decoder(DecodeLimits(max_s=1e6))
 sound = open(sys.argv[1], "rb").read()
 decoder.decode(sound)
@@ -386,7 +386,7 @@ def test_modules_in_the_current_folder_are_not_taken(
 def test_a_library_that_prints_does_not_speak_for_the_child(
     fresh: Callable[..., Decoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noisy = "import os, audiorec.decode as d, audiorec.decoder_child as c; " + (
+    noisy = "import os, audiorec.audio.decode as d, audiorec.audio.decoder_child as c; " + (
         "c.decode = lambda *a, **k: (os.write(1, b'{}\\n'), print('[mp3] hello', flush=True), d.decode(*a, **k))[-1]; "
     )
     paths, child = decoder_module.CHILD.split("; from ")

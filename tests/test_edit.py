@@ -17,18 +17,19 @@ from api_fixtures import N_CLIPS, Catalogue
 from model_dirs import change_array, copied, edit_manifest, tree_state
 from sounds import bursts, encoded, noise, tone
 
-from audiorec import convert, features
+from audiorec import features
 from audiorec.audio import CLIP_S
-from audiorec.convert import DEFAULT_LIMITS
-from audiorec.decoder import DecoderPool
-from audiorec.edit import Edited, add, remove
+from audiorec.audio.decoder import DecoderPool
+from audiorec.catalogue import convert
+from audiorec.catalogue.convert import DEFAULT_LIMITS
 from audiorec.errors import BadCatalogue, BadModelDir, Busy
-from audiorec.guard import Guard
-from audiorec.manifest import read_manifest
+from audiorec.files.tsv import read_tsv
 from audiorec.nearest import Nearest
+from audiorec.publishing.edit import Edited, add, remove
+from audiorec.publishing.workplace import Workplace
 from audiorec.release import Release, make_current, open_release, release_names
-from audiorec.tsv import read_tsv
-from audiorec.workplace import Workplace
+from audiorec.release.guard import Guard
+from audiorec.release.manifest import read_manifest
 
 WORSE = Guard(tolerance=-2.0)  # nothing is good enough for it
 
@@ -434,7 +435,7 @@ def test_a_model_directory_that_was_copied_as_releases_alone(model_dir: Path, ne
 
 def test_removing_needs_no_torch(model_dir: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from audiorec.edit import remove; import json; "
+        "import sys; from pathlib import Path; from audiorec.publishing.edit import remove; import json; "
         f"edited = remove(Path({str(model_dir)!r}), ['100%.wav']); "
         "print(json.dumps([edited.to_json()['removed'], 'torch' in sys.modules]))"
     )

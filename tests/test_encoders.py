@@ -9,12 +9,12 @@ from sounds import RATE_HZ, bursts, noise, tone
 from torch import Tensor
 
 from audiorec.audio import CLIP_SAMPLES, Waveform, to_clip, windows
+from audiorec.audio.mel import HOP_SAMPLES, LOG_FLOOR, N_FFT, N_MELS, LogMel
 from audiorec.embed import BATCH_WINDOWS, clip_vector, embed, in_batches
 from audiorec.encoders import BASELINES, DEFAULT_ENCODER, ENCODERS, make_encoder, names
 from audiorec.encoders.base import Encoder, Standardise
 from audiorec.errors import BadSetting
 from audiorec.fit import EagerEncoder
-from audiorec.mel import HOP_SAMPLES, LOG_FLOOR, N_FFT, N_MELS, LogMel
 
 SOUNDS = [tone(1.0, 220), tone(2.0, 3_000), noise(1.0, 1), noise(3.0, 2, peak=0.01), bursts(2.0, 3), bursts(9.0, 4)]
 

@@ -13,7 +13,7 @@ from sounds import RATE_HZ, bursts, noise, tone
 from torch import Tensor, nn
 
 from audiorec.audio import CLIP_SAMPLES, Waveform, to_clip, windows
-from audiorec.decoder import Decoder
+from audiorec.audio.decoder import Decoder
 from audiorec.embed import embed
 from audiorec.encoders import ENCODERS, make_encoder
 from audiorec.encoders.base import Encoder

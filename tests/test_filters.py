@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audiorec.errors import BadQuery
-from audiorec.filters import MAX_TEXT_CHARS, MAX_VALUES, Condition, Filter, evaluate, parse_filter
 from audiorec.metadata import Metadata, split_labels, write_metadata
+from audiorec.metadata.filters import MAX_TEXT_CHARS, MAX_VALUES, Condition, Filter, evaluate, parse_filter
 
 ROWS: list[dict[str, Any]] = [
     {"clip_id": "a", "artist": "X", "label": "dog", "duration_s": 0.5, "year": 1990, "mood": "calm", "title": "One"},

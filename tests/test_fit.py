@@ -9,11 +9,11 @@ import pytest
 from sounds import RATE_HZ, bursts, encoded, noise, tone
 
 from audiorec.audio import Pcm
+from audiorec.audio.wav import convert_file, read_wav
 from audiorec.encoders import make_encoder
 from audiorec.errors import BadAudio, BadSetting
 from audiorec.export import LoadedEncoder
 from audiorec.fit import ENCODER_FILE, FACTS_FILE, EagerEncoder, FittedEncoder, fit_encoder, read_fitted
-from audiorec.wav import convert_file, read_wav
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +183,8 @@ def test_one_that_comes_fitted_is_fitted_where_that_helps(fit: Fit, monkeypatch:
     assert few.facts.key == shipped
     assert few.facts.fitted_windows == 0
     assert few.facts.last_step is not None
-    monkeypatch.setattr("audiorec.last_step.MIN_WINDOWS", 4)
-    monkeypatch.setattr("audiorec.last_step._is_better", lambda after, before: True)
+    monkeypatch.setattr("audiorec.fit.last_step.MIN_WINDOWS", 4)
+    monkeypatch.setattr("audiorec.fit.last_step._is_better", lambda after, before: True)
     assert fit(8, few, name="base") is few, "twice as many clips are not more than twice"
     fitted = fit(9, few, name="base").facts
     assert fitted.key != shipped
@@ -192,7 +192,7 @@ def test_one_that_comes_fitted_is_fitted_where_that_helps(fit: Fit, monkeypatch:
     assert fitted.fitted_windows == 9
     assert fitted.last_step is not None
     assert fitted.last_step.is_fitted
-    monkeypatch.setattr("audiorec.last_step._is_better", lambda after, before: False)
+    monkeypatch.setattr("audiorec.fit.last_step._is_better", lambda after, before: False)
     again = fit(9, name="base").facts
     assert again.key == shipped
     assert again.fitted_windows == 0

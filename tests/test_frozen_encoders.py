@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiorec import export
 from audiorec.audio import CLIP_SAMPLES, Waveform, to_clip, windows
-from audiorec.decoder import Decoder
+from audiorec.audio.decoder import Decoder
 from audiorec.encoders import PRETRAINED_ENCODERS
 from audiorec.encoders.frozen import EveryLayer, FrozenEncoder
 from audiorec.encoders.spectrogram_transformer import AST, KaldiFbank, PatchLayers

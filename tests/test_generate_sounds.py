@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from sounds import noise, tone
 
-from audiorec.decoder import Decoder
+from audiorec.audio.decoder import Decoder
 from audiorec.errors import BadSetting, GenerationFailed
 from audiorec.generate.sound import FORMATS, SUFFIXES, Sound, checked, encode_sound, format_of
 

@@ -3,7 +3,7 @@
 import pytest
 
 from audiorec.errors import BadSetting
-from audiorec.placeholders import PLACEHOLDER_COLUMN
+from audiorec.metadata.placeholders import PLACEHOLDER_COLUMN
 from audiorec.training.generator.captions import Template, captions
 
 ALL = {"label": "dog", "artist": "Ann", "title": "Rex at dawn", "album": "Farm", "genre": "field recording"}

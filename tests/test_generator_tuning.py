@@ -16,12 +16,14 @@ import torch
 from trainings import disk_of, make_wavs, one_thread
 from typer.testing import CliRunner
 
+from audiorec.audio.wav import wav_path
+from audiorec.catalogue.convert import CLIPS_FILE, read_conversion, write_rows
 from audiorec.cli import app
-from audiorec.convert import CLIPS_FILE, read_conversion, write_rows
 from audiorec.encoders.checkpoint import read_checkpoint
 from audiorec.errors import BadCatalogue, BadCheckpoint, BadModel, BadSetting, NoSpace, TrainingFailed
 from audiorec.generate import Prompt, load_generator
 from audiorec.generate.adapters import list_adapters, load_adapter, read_facts, unload_adapter
+from audiorec.publishing.workplace import Workplace
 from audiorec.testing import make_release
 from audiorec.training.data import Clip
 from audiorec.training.generator import learner as learner_module
@@ -39,8 +41,6 @@ from audiorec.training.loop import unsaid
 from audiorec.training.processes import Process
 from audiorec.training.run_settings import read_toml, to_toml
 from audiorec.training.summary import tuned_summary
-from audiorec.wav import wav_path
-from audiorec.workplace import Workplace
 
 CPU = torch.device("cpu")
 N_CLIPS = 40

@@ -9,8 +9,8 @@ from model_dirs import copied, edit_manifest
 from typer.main import get_command
 
 from audiorec.cli import app
-from audiorec.guard import TOLERANCE, Guard
-from audiorec.manifest import Manifest, read_manifest
+from audiorec.release.guard import TOLERANCE, Guard
+from audiorec.release.manifest import Manifest, read_manifest
 
 
 @pytest.fixture

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from audiorec import holds
 from audiorec.errors import BadModelDir
-from audiorec.holds import Exclusive, Hold, is_held
+from audiorec.release import holds
+from audiorec.release.holds import Exclusive, Hold, is_held
 
-HOLDER = "import sys; from pathlib import Path; from audiorec.holds import Hold; hold = Hold(Path(sys.argv[1])); "
+HOLDER = (
+    "import sys; from pathlib import Path; from audiorec.release.holds import Hold; hold = Hold(Path(sys.argv[1])); "
+)
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from sounds import noise
 
 from audiorec.generate.prompt import Prompt
 from audiorec.generate.sound import Sound, encode_sound
-from audiorec.holds import is_held
 from audiorec.jobs.job import Outcome, Wishes
 from audiorec.jobs.recommender import Recommender
 from audiorec.nearest import Nearest
 from audiorec.release import Release, make_current
+from audiorec.release.holds import is_held
 from audiorec.testing import make_release
 
 RAIN = Prompt(prompt="rain")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from audiorec.encoders.base import Encoder
-from audiorec.last_step import MIN_QUERIES, MIN_WINDOWS, choose_last_step
-from audiorec.manifest import LastStep
+from audiorec.fit.last_step import MIN_QUERIES, MIN_WINDOWS, choose_last_step
+from audiorec.release.manifest import LastStep
 
 N = 120
 LABELS = [{"label": "ab"[i % 2], "group": f"{i}"} for i in range(N)]

@@ -10,16 +10,15 @@ import torch
 from tiny_models import save_wave
 from torch import Tensor, nn
 
-from audiorec import layer_choice
 from audiorec.audio import FULL_SCALE, SAMPLE_RATE_HZ, Pcm
+from audiorec.audio.wav import wav_path
 from audiorec.encoders.base import Layer
 from audiorec.encoders.frozen import Front, FrozenEncoder, HiddenLayers
 from audiorec.encoders.wav2vec2 import Wav2Vec2
 from audiorec.evaluate import Scores
 from audiorec.features import FeatureStore
-from audiorec.fit import EagerEncoder, features_of_catalogue
-from audiorec.layer_choice import best_layer, choose_layer, count_queries, sample_of
-from audiorec.wav import wav_path
+from audiorec.fit import EagerEncoder, features_of_catalogue, layer_choice
+from audiorec.fit.layer_choice import best_layer, choose_layer, count_queries, sample_of
 
 N_CLIPS = 60
 N_LABELS = 3

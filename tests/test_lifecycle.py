@@ -11,14 +11,14 @@ import pytest
 from api_fixtures import N_CLIPS, Catalogue
 from model_dirs import copied, edit_manifest, tree_state
 
-from audiorec.edit import remove
 from audiorec.errors import BadModelDir, BadSetting, Busy
-from audiorec.guard import Guard
-from audiorec.holds import Hold
-from audiorec.lifecycle import list_releases, prune, rollback, use
 from audiorec.nearest import Nearest
+from audiorec.publishing.edit import remove
+from audiorec.publishing.lifecycle import list_releases, prune, rollback, use
+from audiorec.publishing.workplace import Workplace
 from audiorec.release import current_name, make_current, open_release, publish, release_names
-from audiorec.workplace import Workplace
+from audiorec.release.guard import Guard
+from audiorec.release.holds import Hold
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from audiorec.cli import app
 from audiorec.errors import BadModelDir
-from audiorec.manifest import FORMAT_VERSION, MANIFEST_FILE, read_manifest
 from audiorec.release import open_release
+from audiorec.release.manifest import FORMAT_VERSION, MANIFEST_FILE, read_manifest
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from audiorec.memory_file import memory_file, read_content, replace_content
+from audiorec.files.memory import memory_file, read_content, replace_content
 
 
 @pytest.fixture(params=["in memory", "on disk"])

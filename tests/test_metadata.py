@@ -16,20 +16,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiorec import clip_ids
-from audiorec.columns import Codes, Numbers, Texts
 from audiorec.errors import AudiorecError, BadCatalogue, BadModelDir, UnknownClip
 from audiorec.metadata import (
     CORE_COLUMNS,
     METADATA_FILES,
     Cell,
     Metadata,
+    clip_ids,
     escape_cell,
     read_tsv,
     split_labels,
     unescape_cell,
     write_metadata,
 )
+from audiorec.metadata.columns import Codes, Numbers, Texts
 
 TRICKY = [
     "a/b/c d.wav",
@@ -517,7 +517,7 @@ class TestMemory:
 
     def test_imports_nothing_heavy(self, release: Path) -> None:
         program = (
-            "import sys; from pathlib import Path; from audiorec.filters import evaluate, parse_filter;"
+            "import sys; from pathlib import Path; from audiorec.metadata.filters import evaluate, parse_filter;"
             "from audiorec.metadata import Metadata; metadata = Metadata.open(Path(sys.argv[1]));"
             "metadata.rows([1, 2]);"
             "evaluate(parse_filter({'label': 'x', 'title': ['a', 'b'], 'url': '', 'bpm': {'gt': 2}}), metadata);"
@@ -543,7 +543,7 @@ def _rewrite_arrow(directory: Path, change: Callable[[Any], list[Any]]) -> None:
 
 def _damage_at_random(directory: Path, n_times: int = 500) -> None:
     """Flip bytes of each mapped file, then use it: prints how many were opened and how many refused."""
-    from audiorec.filters import evaluate, parse_filter
+    from audiorec.metadata.filters import evaluate, parse_filter
 
     chance = random.Random(0)
     originals = {name: (directory / name).read_bytes() for name in METADATA_FILES[1:]}

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from audiorec import metadata_revision
 from audiorec.errors import BadCatalogue
 from audiorec.metadata import METADATA_FILES, Metadata, write_metadata
-from audiorec.metadata_revision import revise_metadata
+from audiorec.metadata import revision as metadata_revision
+from audiorec.metadata.revision import revise_metadata
 
 OWN = ("bpm", "gain", "mood", "code", "empty")
 

@@ -20,8 +20,8 @@ import audiorec
 from audiorec import Nearest, embed_file, open_release
 from audiorec import nearest as nearest_module
 from audiorec.errors import BadAudio, BadModelDir, BadQuery, BadVector, UnknownClip
+from audiorec.files.tsv import read_tsv
 from audiorec.nearest import Neighbour, distance_of
-from audiorec.tsv import read_tsv
 
 Row = dict[str, str]
 

@@ -12,22 +12,22 @@ from sounds import bursts, encoded, noise, tone
 from toy import Slopes
 from typer.testing import CliRunner
 
-from audiorec import convert as convert_module
 from audiorec import export
+from audiorec.audio.decoder import DecoderPool
 from audiorec.build import build
+from audiorec.catalogue import convert as convert_module
+from audiorec.catalogue.convert import DEFAULT_LIMITS, read_conversion
 from audiorec.cli import app
-from audiorec.convert import DEFAULT_LIMITS, read_conversion
-from audiorec.decoder import DecoderPool
-from audiorec.edit import add
 from audiorec.encoders import ENCODERS
 from audiorec.errors import BadSetting
 from audiorec.evaluate import Truth
 from audiorec.metadata import Metadata, write_metadata
-from audiorec.metadata_revision import revise_metadata
+from audiorec.metadata.placeholders import PLACEHOLDER_COLUMN, fill_artists, is_placeholder
+from audiorec.metadata.revision import revise_metadata
 from audiorec.nearest import Nearest
-from audiorec.placeholders import PLACEHOLDER_COLUMN, fill_artists, is_placeholder
+from audiorec.publishing.edit import add
+from audiorec.publishing.workplace import Workplace
 from audiorec.release import open_release
-from audiorec.workplace import Workplace
 
 MADE_UP = {PLACEHOLDER_COLUMN: "true"}
 

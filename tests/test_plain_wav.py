@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from sounds import RATE_HZ, Sound, bursts, encoded, noise, tone
 
-import audiorec.decode
+import audiorec.audio.decode
 from audiorec.audio import Pcm
-from audiorec.decode import decode
+from audiorec.audio.decode import decode
+from audiorec.audio.plain_wav import MAX_CHANNELS, MAX_OTHER_CHUNKS, MAX_PLAIN_BYTES, RATES_HZ, decode_plain_wav
 from audiorec.errors import BadAudio
-from audiorec.plain_wav import MAX_CHANNELS, MAX_OTHER_CHUNKS, MAX_PLAIN_BYTES, RATES_HZ, decode_plain_wav
 
 Outcome = list[int] | tuple[str, str]
 
@@ -19,7 +19,7 @@ Outcome = list[int] | tuple[str, str]
 @pytest.fixture
 def by_libsndfile(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], Outcome]:
     """What becomes of a file where nothing is read by numpy alone: its samples, or code and message."""
-    monkeypatch.setattr(audiorec.decode, "decode_plain_wav", lambda *_, **__: None)
+    monkeypatch.setattr(audiorec.audio.decode, "decode_plain_wav", lambda *_, **__: None)
     return lambda sound: outcome(lambda: decode(sound, max_s=60))
 
 
@@ -184,6 +184,6 @@ def test_decode_reads_plain_wavs_so_by_every_door(
 ) -> None:
     path = tmp_path_factory.mktemp("wav") / "plain.wav"
     path.write_bytes(PLAIN)
-    monkeypatch.setattr(audiorec.decode, "_SoundStream", lambda *_, **__: pytest.fail("by libsndfile"))
+    monkeypatch.setattr(audiorec.audio.decode, "_SoundStream", lambda *_, **__: pytest.fail("by libsndfile"))
     with path.open("rb") as file:
         assert [len(decode(source, max_s=60)) for source in (PLAIN, path, file)] == [3_200] * 3

@@ -8,11 +8,10 @@ import pytest
 from api_fixtures import N_CLIPS, Catalogue
 from model_dirs import unit_rows
 
-from audiorec import projector
+from audiorec.files.tsv import read_tsv
 from audiorec.metadata import write_metadata
-from audiorec.projector import CONFIG_FILE, SAMPLE_FILE, TENSORS_FILE, revise_projector, write_projector
-from audiorec.release import open_release
-from audiorec.tsv import read_tsv
+from audiorec.release import open_release, projector
+from audiorec.release.projector import CONFIG_FILE, SAMPLE_FILE, TENSORS_FILE, revise_projector, write_projector
 
 N = 30
 

@@ -25,8 +25,6 @@ from audiorec.encoders.mean_mel import MeanMel
 from audiorec.encoders.mfcc import MFCC
 from audiorec.errors import BadModelDir
 from audiorec.export import export_encoder
-from audiorec.holds import is_held
-from audiorec.manifest import MANIFEST_FILE, read_manifest
 from audiorec.nearest import Nearest
 from audiorec.release import (
     EMBEDDINGS_FILE,
@@ -42,6 +40,8 @@ from audiorec.release import (
     publish,
     release_names,
 )
+from audiorec.release.holds import is_held
+from audiorec.release.manifest import MANIFEST_FILE, read_manifest
 
 Damage = Callable[[Path], object]
 

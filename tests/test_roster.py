@@ -9,12 +9,12 @@ import torch
 from test_cli import done, refused
 from tiny_models import SIZE, WAVE, edit_json, save_wave
 
-from audiorec import roster as module
 from audiorec.audio import CLIP_SAMPLES
 from audiorec.encoders import PRETRAINED_ENCODERS, kind_of, make_encoder, names
+from audiorec.encoders import roster as module
 from audiorec.encoders.frozen import FrozenEncoder
+from audiorec.encoders.roster import measured_ms, roster
 from audiorec.errors import BadModel
-from audiorec.roster import measured_ms, roster
 
 FROZEN = sorted(name for name, kind in PRETRAINED_ENCODERS.items() if issubclass(kind, FrozenEncoder))
 

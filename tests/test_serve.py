@@ -42,7 +42,7 @@ from audiorec.api.keys import create_key, revoke_key
 from audiorec.api.serve import _serve, _shared_dir
 from audiorec.errors import NoSpace
 from audiorec.files import sha256_of
-from audiorec.manifest import FileFacts, read_manifest
+from audiorec.release.manifest import FileFacts, read_manifest
 
 ID = "b/clip 21.wav"
 QUERY = json.dumps({"clip_id": ID, "k": 3}).encode()

@@ -9,7 +9,7 @@ from api_fixtures import Catalogue
 from model_dirs import copied, tree_state, vouch_for
 
 from audiorec.release import open_release, publish
-from audiorec.sharing import Usage, disk_bytes, share, usage
+from audiorec.release.sharing import Usage, disk_bytes, share, usage
 
 
 @pytest.fixture

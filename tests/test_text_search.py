@@ -26,10 +26,10 @@ from audiorec import embed_texts
 from audiorec.api.schemas import Answer, BatchAnswer
 from audiorec.build import Built, build
 from audiorec.cli import app
-from audiorec.edit import add, remove
 from audiorec.errors import BadModelDir, BadQuery
-from audiorec.lifecycle import prune
 from audiorec.nearest import Nearest
+from audiorec.publishing.edit import add, remove
+from audiorec.publishing.lifecycle import prune
 from audiorec.release import make_current, open_release
 from audiorec.report import release_report, summary
 from audiorec.text import TEXT_ENCODER_FILE, TEXT_FILES, TOKENIZER_FILE

@@ -203,7 +203,7 @@ def test_without_tensorboard_it_goes_on_and_says_so(
 
 
 def test_griffin_lim_gives_back_the_pitch_and_draws_no_random_numbers() -> None:
-    from audiorec.mel import LogMel
+    from audiorec.audio.mel import LogMel
 
     wave = torch.sin(torch.arange(2**15) * (2 * math.pi * 1000 / 16_000))[None, None]
     before = torch.get_rng_state()

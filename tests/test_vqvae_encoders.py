@@ -11,6 +11,7 @@ from torch import Tensor
 from trainings import TINY, make_wavs, one_thread, settings
 
 from audiorec.audio import CLIP_SAMPLES
+from audiorec.audio.wav import read_wav
 from audiorec.build import build, index_step
 from audiorec.embed import embed
 from audiorec.encoders import ENCODERS, LEARNED_ENCODERS, make_encoder
@@ -23,7 +24,6 @@ from audiorec.errors import AudiorecError, BadCheckpoint, BadSetting
 from audiorec.export import PARITY_TOLERANCE, LoadedEncoder, export_encoder
 from audiorec.release import open_release
 from audiorec.training.vqvae import train
-from audiorec.wav import read_wav
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,13 +12,13 @@ import torch
 from sounds import bursts, noise, tone
 
 from audiorec.audio import SAMPLE_RATE_HZ, to_clip
-from audiorec.convert import CLIPS_FILE, REFUSED_FILE, write_refused, write_rows
+from audiorec.audio.wav import wav_path
+from audiorec.catalogue.convert import CLIPS_FILE, REFUSED_FILE, write_refused, write_rows
 from audiorec.encoders.convnet import ConvNetConfig
 from audiorec.encoders.vqvae.config import VQVAEConfig
 from audiorec.metadata import CORE_COLUMNS
 from audiorec.training.contrast.settings import ContrastSettings
 from audiorec.training.settings import TrainingSettings
-from audiorec.wav import wav_path
 
 TINY = VQVAEConfig(
     channels=8, block_channels=4, code_dim=8, n_top_codes=8, n_top_books=2, n_bottom_codes=16, n_bottom_books=1

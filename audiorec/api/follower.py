@@ -11,8 +11,8 @@ from audiorec.api import metrics
 from audiorec.api.sighting import Note, Sighting, find, look, look_at
 from audiorec.api.verifier import Verifier
 from audiorec.errors import AudiorecError, BadModelDir
-from audiorec.holds import Hold
 from audiorec.release import Release
+from audiorec.release.holds import Hold
 
 LOG = logging.getLogger("audiorec")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from audiorec.manifest import Manifest
+from audiorec.release.manifest import Manifest
 
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 

@@ -10,7 +10,7 @@ from audiorec.api.search_threads import SearchThreads
 from audiorec.api.stages import stage
 from audiorec.api.text_jobs import Found
 from audiorec.errors import BadQuery
-from audiorec.filters import evaluate, parse_filter
+from audiorec.metadata.filters import evaluate, parse_filter
 from audiorec.nearest import Nearest, Neighbours
 from audiorec.release import Release, no_text_encoder
 from audiorec.settings import Settings

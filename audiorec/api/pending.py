@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any, ClassVar, Generic, TypeVar
 
 from audiorec.api.stages import Stage, stage
-from audiorec.decoder import GivenUpError
+from audiorec.audio.decoder import GivenUpError
 from audiorec.embed import Array
 from audiorec.release import Release
 from audiorec.settings import Settings

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter
 
 from audiorec.errors import NoSpace
 from audiorec.files import replacing
-from audiorec.manifest import MANIFEST_FILE
 from audiorec.release import SERVED_FILES, resolve
+from audiorec.release.manifest import MANIFEST_FILE
 
 NOTE_FILE = "serving.json"  # in the folder that all workers share
 

@@ -14,10 +14,10 @@ from audiorec.api import metrics
 from audiorec.api.pending import Pending
 from audiorec.api.stages import stage
 from audiorec.audio import Pcm
-from audiorec.decoder import DecodeLimits, DecoderPool, GivenUpError
+from audiorec.audio.decoder import DecodeLimits, DecoderPool, GivenUpError
+from audiorec.audio.plain_wav import decode_plain_wav
 from audiorec.embed import Array, Embedding, EmbeddingInMaking
 from audiorec.errors import NotReady
-from audiorec.plain_wav import decode_plain_wav
 from audiorec.release import Release
 from audiorec.settings import Settings
 

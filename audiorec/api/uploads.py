@@ -13,7 +13,7 @@ from audiorec.api import metrics
 from audiorec.api.pending import Pending, Result
 from audiorec.api.upload_cache import UploadCache
 from audiorec.api.upload_jobs import Job, JobThreads
-from audiorec.decoder import LOOK_S
+from audiorec.audio.decoder import LOOK_S
 from audiorec.embed import Embedding
 from audiorec.errors import NotReady, Overloaded
 from audiorec.release import Release

@@ -119,7 +119,7 @@ def compare(
 ) -> None:
     """Compare two releases: how far their neighbours agree, whose are better by label, and where they differ most."""
     from audiorec.compare import compare as run
-    from audiorec.comparison_report import comparison_report
+    from audiorec.report.comparison import comparison_report
 
     with reported():
         compared = run(a, b, queries_path=queries, k=k)
@@ -141,8 +141,8 @@ def encoders(
     """List the encoders: dimensions, parameters, what a window costs on this machine, licence, and what they need."""
     from dataclasses import asdict
 
+    from audiorec.encoders.roster import roster
     from audiorec.report import encoders_table
-    from audiorec.roster import roster
 
     with reported():
         listed = roster(model, measures=measure, progress=progress)

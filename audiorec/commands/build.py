@@ -34,11 +34,11 @@ Refit = Annotated[bool, typer.Option("--refit", help="Fit the encoder's last ste
 
 def gathered(clips: str, model_dir: Path, max_s: float) -> tuple[Path, bool]:
     """(the folder of clips that was meant, whether all of it was had): what is no folder is crawled first."""
+    from audiorec.audio.decoder import DecodeLimits
     from audiorec.crawl import CrawlOptions
     from audiorec.crawl.gather import gather
     from audiorec.crawl.summary import crawl_summary
-    from audiorec.decoder import DecodeLimits
-    from audiorec.workplace import Workplace
+    from audiorec.publishing.workplace import Workplace
 
     with crawl_bar() as report:
         options = CrawlOptions(limits=DecodeLimits(max_s=max_s))
@@ -71,10 +71,10 @@ def build(
     the next release, which becomes current unless it is worse or would undo what `add` and `remove` did. Exit code 3:
     done, but some clips were refused (refused.tsv says which and why); 8: the release is not current.
     """
+    from audiorec.audio.decoder import DecodeLimits
     from audiorec.build import build as run
-    from audiorec.decoder import DecodeLimits
     from audiorec.encoders import DEFAULT_ENCODER
-    from audiorec.guard import Guard
+    from audiorec.release.guard import Guard
     from audiorec.report import summary
 
     with reported():
@@ -111,8 +111,8 @@ def convert(
     placeholder_artists: PlaceholderArtists = False,
 ) -> None:
     """The first step of build: every clip to 16 kHz mono WAV in MODEL_DIR/work."""
+    from audiorec.audio.decoder import DecodeLimits
     from audiorec.build import convert_step
-    from audiorec.decoder import DecodeLimits
     from audiorec.report import conversion_summary
 
     with reported():
@@ -176,7 +176,7 @@ def index(
 ) -> None:
     """The last step of build: embed, index, evaluate and publish what convert and export left."""
     from audiorec.build import index_step
-    from audiorec.guard import Guard
+    from audiorec.release.guard import Guard
     from audiorec.report import summary
 
     with reported():

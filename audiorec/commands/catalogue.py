@@ -10,7 +10,7 @@ from audiorec.commands.arguments import AsJson, MakeCurrent, MaxS, ModelDir, Pla
 from audiorec.terminal import EXIT_NOT_CURRENT, EXIT_SOME_REFUSED, end_not_current, progress, reported, show, show_json
 
 if TYPE_CHECKING:
-    from audiorec.edit import Edited
+    from audiorec.publishing.edit import Edited
 
 app = typer.Typer()
 
@@ -32,9 +32,9 @@ def add(
     A clip's id is its path below the folder that is given, or what a labels.csv says. Stopped anywhere, the same
     command goes on. Exit code 3: done, but some clips were refused; 8: the release is there, but not current.
     """
-    from audiorec.decoder import DecodeLimits
-    from audiorec.edit import add as run
-    from audiorec.guard import Guard
+    from audiorec.audio.decoder import DecodeLimits
+    from audiorec.publishing.edit import add as run
+    from audiorec.release.guard import Guard
 
     with reported():
         edited = run(
@@ -66,8 +66,8 @@ def remove(
 
     Exit code 3: done, but some ids were unknown; 8: the release is there, but worse, and not current.
     """
-    from audiorec.edit import remove as run
-    from audiorec.guard import Guard
+    from audiorec.publishing.edit import remove as run
+    from audiorec.release.guard import Guard
 
     with reported():
         wanted = [*(clip_ids or []), *(_ids_in(from_file) if from_file else [])]
@@ -78,7 +78,7 @@ def remove(
 
 def _ids_in(path: Path) -> list[str]:
     from audiorec.errors import BadModelDir
-    from audiorec.tsv import unescape_cell
+    from audiorec.files.tsv import unescape_cell
 
     try:
         text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
@@ -105,7 +105,7 @@ def _end(edited: "Edited", model_dir: Path, as_json: bool) -> None:
 @app.command()
 def releases(model_dir: ModelDir, as_json: AsJson = False) -> None:
     """List the releases: which one is current, what each holds, measures and costs, and which a service holds."""
-    from audiorec.lifecycle import list_releases
+    from audiorec.publishing.lifecycle import list_releases
     from audiorec.report import releases_table
 
     with reported():
@@ -122,7 +122,7 @@ def use(
     release: Annotated[str, typer.Argument(help="A release, as 0003, or the path of one elsewhere, to copy it.")],
 ) -> None:
     """Make a release current, older or newer, after a look at every byte of it."""
-    from audiorec.lifecycle import use as run
+    from audiorec.publishing.lifecycle import use as run
 
     with reported():
         show(f"release {run(model_dir, release)} is current")
@@ -134,7 +134,7 @@ def rollback(
     release: Annotated[str | None, typer.Argument(help="Which one; the one before the current.")] = None,
 ) -> None:
     """Go back to an older release, after a look at every byte of it."""
-    from audiorec.lifecycle import rollback as run
+    from audiorec.publishing.lifecycle import rollback as run
 
     with reported():
         show(f"release {run(model_dir, release)} is current")
@@ -146,7 +146,7 @@ def prune(
     keep: Annotated[int, typer.Option(min=1, help="How many of the newest releases stay.")],
 ) -> None:
     """Delete old releases; never the current one, nor one that a running service holds."""
-    from audiorec.lifecycle import prune as run
+    from audiorec.publishing.lifecycle import prune as run
     from audiorec.report import prune_summary
 
     with reported():

@@ -64,10 +64,10 @@ def crawl(
     Stopped anywhere, the same command goes on; what was had is not fetched again. Exit code 3: done, but some clips
     could not be had (refused.tsv says which and why).
     """
+    from audiorec.audio.decoder import DecodeLimits
     from audiorec.crawl import CrawlOptions, plan
     from audiorec.crawl import crawl as run
     from audiorec.crawl.summary import crawl_summary, plan_summary
-    from audiorec.decoder import DecodeLimits
 
     with reported():
         options = CrawlOptions(

@@ -13,11 +13,11 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from types import ModuleType
 
+from audiorec.audio.decoder import DecoderPool
 from audiorec.crawl.journal import STATE_DIR, Journal
 from audiorec.crawl.options import CrawlOptions
 from audiorec.crawl.status import Crawled, Plan, Status
 from audiorec.crawl.table import is_crawl_folder, write_tables
-from audiorec.decoder import DecoderPool
 from audiorec.errors import BadSetting, Busy
 from audiorec.files import locked, remove_leftovers
 from audiorec.quoting import quoted

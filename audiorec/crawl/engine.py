@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from audiorec.audio import SAMPLE_RATE_HZ
+from audiorec.audio.decoder import DecoderPool
 from audiorec.crawl.failures import CrawlFailure
 from audiorec.crawl.http import Fetcher, OnBytes
 from audiorec.crawl.item import Item, Medium
@@ -23,7 +24,6 @@ from audiorec.crawl.sources.ytdlp import YtDlpCarrier
 from audiorec.crawl.status import Crawled, Status
 from audiorec.crawl.stores import StoreCarrier
 from audiorec.crawl.table import write_tables
-from audiorec.decoder import DecoderPool
 from audiorec.errors import BadAudio
 
 CLIPS_DIR = "clips"

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from audiorec import __version__
+from audiorec.audio.decoder import DecodeLimits
 from audiorec.crawl.addresses import MayReach, anywhere, is_public
 from audiorec.crawl.item import clean
-from audiorec.decoder import DecodeLimits
 
 AGENT = "audiorec"  # the name that robots.txt knows us by
 

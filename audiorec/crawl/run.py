@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
+from audiorec.audio.decoder import DecoderPool
 from audiorec.crawl.engine import Engine
 from audiorec.crawl.http import Fetcher
 from audiorec.crawl.journal import STATE_DIR, Journal
@@ -11,7 +12,6 @@ from audiorec.crawl.options import CrawlOptions
 from audiorec.crawl.selection import Selection
 from audiorec.crawl.sources import open_source
 from audiorec.crawl.status import Crawled, Plan, Status
-from audiorec.decoder import DecoderPool
 
 PAGES_DIR = "pages"
 N_SHOWN = 20

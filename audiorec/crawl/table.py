@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from audiorec.catalogue import CRAWLED_FILE
-from audiorec.convert import REFUSED_FILE, write_rows
+from audiorec.catalogue.convert import REFUSED_FILE, write_rows
 from audiorec.crawl.journal import STATE_DIR, Journal
 from audiorec.metadata import CORE_COLUMNS
 

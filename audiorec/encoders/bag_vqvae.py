@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from audiorec.audio import CLIP_SAMPLES
+from audiorec.audio.mel import HOP_SAMPLES, N_MELS, LogMel
 from audiorec.encoders.base import Encoder
 from audiorec.encoders.vqvae.model import VQVAE
 from audiorec.encoders.whiten import Whiten
-from audiorec.mel import HOP_SAMPLES, N_MELS, LogMel
 
 MAX_DIM = 128
 N_FRAMES = 1 + CLIP_SAMPLES // HOP_SAMPLES

@@ -25,7 +25,7 @@ from audiorec.encoders.wav2vec2 import Data2Vec, HuBERT, Wav2Vec2, WaveEncoder, 
 from audiorec.encoders.whiten import Whiten
 from audiorec.errors import BadCheckpoint
 from audiorec.files import replacing
-from audiorec.predictions import HEAD_FILE
+from audiorec.metadata.predictions import HEAD_FILE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

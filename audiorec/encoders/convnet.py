@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from audiorec.audio import CLIP_SAMPLES
-from audiorec.mel import LogMel
+from audiorec.audio.mel import LogMel
 
 DB = math.log(10) / 10  # in the natural logarithm of power
 GATE = 35 * DB  # under the loudest frame: there a frame counts half

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from audiorec.audio.mel import N_MELS, LogMel
 from audiorec.encoders.base import StandardisedEncoder, mean_and_deviation
-from audiorec.mel import N_MELS, LogMel
 
 
 class MeanMel(StandardisedEncoder):

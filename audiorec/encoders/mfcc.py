@@ -7,8 +7,8 @@ of a whole clip: Tzanetakis & Cook, "Musical genre classification of audio signa
 import torch
 from torch import Tensor
 
+from audiorec.audio.mel import N_MELS, LogMel
 from audiorec.encoders.base import StandardisedEncoder, mean_and_deviation
-from audiorec.mel import N_MELS, LogMel
 from audiorec.torchaudio_cpu import torchaudio
 
 N_COEFFICIENTS = 20

@@ -7,7 +7,7 @@ from audiorec.jobs.database import Database
 from audiorec.jobs.queue import JobQueue, QueueLimits
 from audiorec.jobs.roster import Makers
 from audiorec.jobs.sounds import Sounds, StoreLimits
-from audiorec.manifest import MANIFEST_FILE
+from audiorec.release.manifest import MANIFEST_FILE
 from audiorec.settings import Settings
 
 FOLDER = "generated"  # in the model directory, beside its releases

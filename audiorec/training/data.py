@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from audiorec.audio import CLIP_SAMPLES, FULL_SCALE, SAMPLE_RATE_HZ, Pcm
-from audiorec.convert import Row, read_conversion
+from audiorec.audio.wav import HEADER_BYTES, wav_path
+from audiorec.catalogue.convert import Row, read_conversion
 from audiorec.errors import BadCatalogue
-from audiorec.wav import HEADER_BYTES, wav_path
 
 Array = npt.NDArray[np.float32]
 T = TypeVar("T")

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from audiorec.audio.mel import LogMel
 from audiorec.encoders.vqvae.model import VQVAE, Loss
 from audiorec.encoders.vqvae.quantiser import Quantised
 from audiorec.encoders.vqvae.weights import CHECKPOINT_KIND
-from audiorec.mel import LogMel
 from audiorec.training.codes import Usage
 from audiorec.training.data import Array, Crops
 from audiorec.training.descent import check_finite, descend

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from audiorec.audio import SAMPLE_RATE_HZ
+from audiorec.audio.mel import HOP_SAMPLES, LOG_FLOOR, N_FFT, N_MELS
 from audiorec.files import writing_to_disk
-from audiorec.mel import HOP_SAMPLES, LOG_FLOOR, N_FFT, N_MELS
 from audiorec.torchaudio_cpu import torchaudio
 
 LOG_FILE = "log.jsonl"

@@ -8,12 +8,12 @@ from audiorec.encoders.frozen import layer_of
 from audiorec.encoders.pretrained import Base
 from audiorec.errors import BadSetting
 from audiorec.files import replacing
+from audiorec.publishing.workplace import Workplace
 from audiorec.training.checkpoint import LAST_FILE
 from audiorec.training.loop import Say
 from audiorec.training.run import settings_of
 from audiorec.training.settings import TrainingSettings, make_settings
 from audiorec.training.vqvae import train
-from audiorec.workplace import Workplace
 
 DEFAULT_TRAIN_MINUTES = 30.0
 SHIPPED = Path(Base.name)  # as a checkpoint of `base`: its own weights again

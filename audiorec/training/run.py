@@ -7,15 +7,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from audiorec.convert import CLIPS_FILE, convert
+from audiorec.catalogue.convert import CLIPS_FILE, convert
 from audiorec.encoders.vqvae.weights import config_of, read_checkpoint
 from audiorec.errors import BadCheckpoint, BadSetting
 from audiorec.progress import Progress, silent
+from audiorec.publishing.workplace import Workplace
 from audiorec.training.checkpoint import LAST_FILE
 from audiorec.training.loop import Say, unsaid
 from audiorec.training.settings import TrainingSettings, make_settings
 from audiorec.training.vqvae import Trained, train
-from audiorec.workplace import Workplace
 
 
 def run(

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from audiorec.audio import CLIP_SAMPLES
+from audiorec.audio.mel import HOP_SAMPLES, N_MELS
 from audiorec.encoders.vqvae.config import PRESETS, VQVAEConfig
 from audiorec.errors import BadSetting
-from audiorec.mel import HOP_SAMPLES, N_MELS
 from audiorec.training.run_settings import RunSettings, layered, named
 from audiorec.training.run_settings import to_toml as to_toml
 

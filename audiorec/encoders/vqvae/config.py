@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from audiorec.audio import CLIP_SAMPLES
-from audiorec.mel import HOP_SAMPLES, N_MELS
+from audiorec.audio.mel import HOP_SAMPLES, N_MELS
 
 Grid = tuple[int, int]  # bands, frames
 

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiorec.audio.mel import N_MELS
 from audiorec.encoders.vqvae.config import VQVAEConfig
 from audiorec.encoders.vqvae.quantiser import Quantised, Quantiser
-from audiorec.mel import N_MELS
 
 MIN_SCALE = 1e-3
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from audiorec.predictions import LIKELY
+from audiorec.metadata.predictions import LIKELY
 
 Array = npt.NDArray[np.float32]
 

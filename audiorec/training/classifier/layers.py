@@ -14,7 +14,7 @@ from audiorec.encoders.base import Layer
 from audiorec.encoders.frozen import MAX_DIM, HiddenLayers
 from audiorec.encoders.whiten import Whiten
 from audiorec.evaluate import Scores, Truth, evaluate
-from audiorec.layer_choice import best_layer
+from audiorec.fit.layer_choice import best_layer
 from audiorec.training.classifier.data import Windows
 from audiorec.training.classifier.labelled import Labelled
 from audiorec.training.contrast.clips import Ids

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from audiorec.audio import Pcm
-from audiorec.convert import read_conversion
+from audiorec.audio.wav import HEADER_BYTES
+from audiorec.catalogue.convert import read_conversion
 from audiorec.errors import BadCatalogue, BadSetting
 from audiorec.metadata import split_labels
 from audiorec.training.corpus.reader import Corpus
 from audiorec.training.data import MIN_CLIPS, MIN_GROUPS, read_clips
-from audiorec.wav import HEADER_BYTES
 
 Ids = npt.NDArray[np.int64]
 

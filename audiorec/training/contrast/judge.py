@@ -13,7 +13,7 @@ from audiorec.encoders.convnet import folded
 from audiorec.encoders.pretrained import Base
 from audiorec.evaluate import Truth, evaluate
 from audiorec.fit import EagerEncoder
-from audiorec.last_step import MIN_WINDOWS
+from audiorec.fit.last_step import MIN_WINDOWS
 from audiorec.training.contrast.clips import Clips, Ids
 from audiorec.training.contrast.measure import Measure
 from audiorec.training.contrast.settings import ContrastSettings

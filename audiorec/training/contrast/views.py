@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiorec.audio import SAMPLE_RATE_HZ, Pcm
-from audiorec.mel import LOG_FLOOR
+from audiorec.audio.mel import LOG_FLOOR
 from audiorec.training.contrast.settings import ContrastSettings
 
 Array = npt.NDArray[np.float32]

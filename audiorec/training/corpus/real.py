@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiorec.audio import SAMPLE_RATE_HZ, Pcm
+from audiorec.audio.decoder import DecodeLimits, Decoder
 from audiorec.catalogue import LABELS_FILE, read_labels
-from audiorec.decoder import DecodeLimits, Decoder
 from audiorec.errors import BadAudio, BadSetting
 from audiorec.training.corpus.clip import Clip, to_pcm
 from audiorec.training.corpus.words import WORDS, word_label

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from audiorec.errors import BadCatalogue, BadModelDir
 from audiorec.files import replacing
+from audiorec.files.tsv import read_tsv, tsv_line
 from audiorec.training.corpus.clip import Clip
 from audiorec.training.corpus.patch import N_PARAMETERS
-from audiorec.tsv import read_tsv, tsv_line
 
 CORPUS_FILE = "corpus.json"
 WORD_COLUMNS = ("source", "label", "instance", "take", "licence", "credit")

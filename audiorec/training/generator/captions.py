@@ -6,7 +6,7 @@ from string import Formatter
 
 from audiorec.errors import BadSetting
 from audiorec.metadata import split_labels
-from audiorec.placeholders import is_placeholder
+from audiorec.metadata.placeholders import is_placeholder
 
 DEFAULT_TEMPLATE = "a {label} clip by {artist}, {title}"
 CAPTION_COLUMN = "caption"

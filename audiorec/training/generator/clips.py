@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from audiorec.audio import FULL_SCALE
-from audiorec.convert import CLIPS_FILE, read_conversion
+from audiorec.audio.wav import HEADER_BYTES
+from audiorec.catalogue.convert import CLIPS_FILE, read_conversion
 from audiorec.errors import BadCatalogue, BadModelDir
+from audiorec.publishing.workplace import Workplace
 from audiorec.release import open_release
 from audiorec.training.data import MIN_CLIPS, MIN_GROUPS, Array, Clip, read_clips
 from audiorec.training.generator.captions import DEFAULT_TEMPLATE, captions
 from audiorec.training.loop import Say
-from audiorec.wav import HEADER_BYTES
-from audiorec.workplace import Workplace
 
 
 @dataclass(frozen=True)
