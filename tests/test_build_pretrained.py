@@ -23,11 +23,12 @@ from audiorec import export
 from audiorec.api.app import create_app
 from audiorec.audio import CLIP_SAMPLES
 from audiorec.audio.decoder import DecoderPool
-from audiorec.build import build, chosen_model
+from audiorec.build import build
 from audiorec.catalogue import convert
 from audiorec.catalogue.convert import DEFAULT_LIMITS
 from audiorec.encoders import PRETRAINED_ENCODERS
 from audiorec.errors import BadSetting
+from audiorec.fit import chosen_model
 from audiorec.nearest import Nearest
 from audiorec.release.manifest import EncoderFacts, read_manifest
 from audiorec.settings import Settings
