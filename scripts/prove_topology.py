@@ -34,10 +34,10 @@ from audiorec.proving import (
 from audiorec.release import make_current
 
 CONFIG = Path(__file__).parent / "deploy" / "nginx.conf"
-N_QUESTIONS = 100
+N_QUESTIONS = 2_000
 CLIENT = "127.0.0.2"  # an address of this machine that is not the proxy's
 ASKED = 'audiorec_requests_total{route="/nearest",status="200"}'
-LEAST_SHARE = 0.1  # each gets about a half, but for one that is slower just now: nginx asks whoever is free
+LEAST_SHARE = 0.2  # each gets about a half, but for one that is slower just now: nginx asks whoever is free
 
 
 def config(folder: Path, port: int, replicas: Sequence[Service]) -> str:
