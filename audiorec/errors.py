@@ -52,6 +52,14 @@ class UnknownClip(AudiorecError):
     code = "unknown_clip"
 
 
+class MissingSound(AudiorecError):
+    """A clip whose own sound cannot be had: its file is not there, or nobody has said where such files are."""
+
+    status = 404
+    exit_code = 4
+    code = "missing_sound"
+
+
 class BadModelDir(AudiorecError):
     """A model directory or release that is missing, broken, foreign, or of another format version."""
 

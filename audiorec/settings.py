@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
 
     model_dir: Path = Field(description="the model directory, or a release, to serve")
+    clips_dir: Path | None = Field(
+        None, description="the folder of clips that the catalogue was built from, for those who want to hear them"
+    )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="the largest request body, counted while it arrives")
     max_bodies_bytes: int = Field(
         512 * 2**20, ge=2**20, description="all request bodies that a worker holds at once; more are answered 503"

@@ -20,13 +20,14 @@ from audiorec.api import access, keys
 from audiorec.api.access import OPEN_PATHS, Keyring, scope_of
 from audiorec.api.app import create_app
 from audiorec.api.keys import SCOPES, create_key, revoke_key
-from audiorec.api.routes import router
+from audiorec.api.middleware import ROUTES
 from audiorec.errors import BadSetting
 from audiorec.settings import Settings
 
 ID = "b/clip 21.wav"
 PROTECTED = (
     ("GET", f"/clips/{ID}"),
+    ("GET", f"/clips/{ID}/sound"),
     ("GET", "/model"),
     ("POST", "/nearest"),
     ("POST", "/nearest/batch"),
@@ -37,6 +38,7 @@ PROTECTED = (
     ("GET", "/docs/"),
     ("GET", "/x//health"),
     ("GET", "/static-offline-docs"),
+    ("GET", "/page"),
     ("OPTIONS", "/nearest"),
 )
 
@@ -68,7 +70,7 @@ def challenge_of(response: httpx2.Response) -> str:
 
 
 class TestOpen:
-    @pytest.mark.parametrize("path", [*sorted(OPEN_PATHS), "/static-offline-docs/swagger-ui.css"])
+    @pytest.mark.parametrize("path", [*sorted(OPEN_PATHS), "/static-offline-docs/swagger-ui.css", "/page/page.js"])
     def test_what_probes_and_readers_of_the_documentation_need(self, client: TestClient, path: str) -> None:
         for headers in ({}, bearer("none of ours")):
             assert client.get(path, headers=headers).status_code == 200
@@ -81,8 +83,10 @@ class TestOpen:
         assert client.request("HEAD", path).status_code == 401
 
     def test_every_route_is_open_by_intention_or_needs_a_scope(self, client: TestClient) -> None:
-        needed = {route.path_format: scope_of(route.path_format, open_metrics=False) for route in router.routes}  # type: ignore[attr-defined]
-        assert {path for path, scope in needed.items() if scope is None} == {"/", "/docs", "/health", "/ready"}
+        paths = [route.path_format for route in ROUTES]  # type: ignore[attr-defined]
+        needed = {path: scope_of(path, open_metrics=False) for path in paths}
+        is_open = {path for path, scope in needed.items() if scope is None}
+        assert is_open == {"/", "/page/{name}", "/docs", "/health", "/ready"}
         assert {path for path, scope in needed.items() if scope == "admin"} == {"/metrics"}
         mounts = [route.path for route in client.app.routes if isinstance(route, Mount)]  # type: ignore[attr-defined]
         assert mounts == ["/static-offline-docs"]

@@ -330,7 +330,18 @@ class TestTypesAndRoutes:
 
     @pytest.mark.parametrize(
         "path",
-        ["/nope", "/nearest/", "/nearest/batch/", "/clips", "/redoc", "/static-offline-docs/nope", "/é"],
+        [
+            "/nope",
+            "/nearest/",
+            "/nearest/batch/",
+            "/clips",
+            "/redoc",
+            "/static-offline-docs/nope",
+            "/page",
+            "/page/",
+            "/page/nope.js",
+            "/é",
+        ],
     )
     def test_an_unknown_path_is_an_error_and_no_redirect(self, client: TestClient, path: str) -> None:
         for method in ("GET", "POST"):
@@ -339,10 +350,6 @@ class TestTypesAndRoutes:
                 refusal(response, 405, "method_not_allowed")
             else:
                 assert "which is not a route" in refusal(response, 404, "not_found")
-
-    def test_the_root_leads_to_the_documentation(self, client: TestClient) -> None:
-        response = client.get("/", follow_redirects=False)
-        assert (response.status_code, response.headers["location"]) == (307, "/docs")
 
 
 class TestRequestId:

@@ -33,7 +33,7 @@ class TestHeaders:
             ("GET", "/metrics", 200),
             ("GET", "/openapi.json", 200),
             ("GET", "/static-offline-docs/swagger-ui.css", 200),
-            ("GET", "/", 307),
+            ("GET", "/page/page.js", 200),
             ("GET", "/nope", 404),
             ("GET", "/nearest", 405),
             ("POST", "/nearest", 415),
@@ -169,7 +169,6 @@ class TestPrefix:
         with serving(catalogue, root_path=prefix) as client:
             assert client.get(f"{sent}/health").status_code == 200
             assert client.get(f"{sent}/clips/{ID}").json()["clip"]["clip_id"] == ID
-            assert client.get(f"{sent}/", follow_redirects=False).headers["location"] == f"{prefix}/docs"
             page = client.get(f"{sent}/docs").text
             links = re.findall(r'(?:src|href)="([^"]+)"', page)
             assert len(links) >= 2

@@ -12,6 +12,7 @@ from audiorec.settings import ENVIRONMENT_PREFIX, Settings
 FIELDS = Settings.model_fields
 OTHERS = {  # a valid value by setting, none of them the default
     "model_dir": "/srv/model",
+    "clips_dir": "/srv/clips",
     "max_body_bytes": "2048",
     "max_bodies_bytes": "4194304",
     "max_json_bytes": "4096",
@@ -63,6 +64,7 @@ OTHERS = {  # a valid value by setting, none of them the default
     "generator_lease_s": "1.5",
 }
 BAD = {  # values that are none, by setting
+    "clips_dir": [],  # any text is a path
     "max_body_bytes": ["1", "x", "1.5", "", "-1"],
     "max_bodies_bytes": ["1000"],
     "max_json_bytes": ["0"],

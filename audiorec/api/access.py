@@ -13,14 +13,14 @@ from audiorec.api import metrics
 from audiorec.api.errors import refuse
 from audiorec.api.keys import Key, digest_of, read_keys
 from audiorec.api.keys import Scope as KeyScope
-from audiorec.api.security import OPENAPI_PATH, STATIC_PATH
+from audiorec.api.security import OPENAPI_PATH, PAGE_PATH, STATIC_PATH
 from audiorec.errors import AudiorecError, BadSetting, Forbidden, Unauthorized
 
 LOG = logging.getLogger("audiorec")
 CHALLENGE = 'Bearer realm="audiorec"'
 METRICS_PATH = "/metrics"
 OPEN_PATHS = {"/", "/health", "/ready", "/docs", OPENAPI_PATH}
-STATIC_FOLDER = f"{STATIC_PATH}/"
+OPEN_FOLDERS = (f"{STATIC_PATH}/", f"{PAGE_PATH}/")
 OTHER_SCOPES: dict[str, KeyScope] = {METRICS_PATH: "admin", "/generate": "generate"}
 JOBS_FOLDER = "/jobs/"  # of those that /generate begins
 N_HASH_CHARACTERS = 8  # of a digest, by which its key is looked up
@@ -28,7 +28,7 @@ N_HASH_CHARACTERS = 8  # of a digest, by which its key is looked up
 
 def scope_of(path: str, *, open_metrics: bool) -> KeyScope | None:
     """What a key must be good for to ask for a path; None where none is needed. What nobody knows needs one."""
-    if path in OPEN_PATHS or path.startswith(STATIC_FOLDER) or (open_metrics and path == METRICS_PATH):
+    if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS) or (open_metrics and path == METRICS_PATH):
         return None
     return "generate" if path.startswith(JOBS_FOLDER) else OTHER_SCOPES.get(path, "read")
 

@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from audiorec.api.access import JOBS_FOLDER, scope_of
 from audiorec.api.classification import CLASSIFY_PATH, ClassifyQuery
+from audiorec.api.clip_sounds import SOUND_PATH
 from audiorec.api.generation.documents import (
     FORMAT_PARAMETER,
     GENERATE_EXAMPLES,
@@ -64,7 +65,8 @@ def document(app: FastAPI, opened: Opened) -> dict[str, Any]:
     queries = [example["value"] for example in examples.values()]
     batch = {"schema": _reference(Batch), "example": {"queries": queries}}
     paths["/nearest/batch"]["post"]["requestBody"] = _body({"application/json": batch})
-    paths["/clips/{clip_id}"]["get"]["parameters"][0]["example"] = clip_id
+    for path in ("/clips/{clip_id}", SOUND_PATH):
+        paths[path]["get"]["parameters"][0]["example"] = clip_id
     paths["/metrics"]["get"]["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
     schemas[GenerateQuery.__name__] = GenerateQuery.model_json_schema(ref_template=REFERENCE)
     schemas[GenerateQuery.__name__]["properties"]["k"] |= range_of_k

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import PathConvertor, register_url_convertor
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from audiorec.api.bodies import JSON_TYPE, media_type, parse_options, read_json, read_sound, validated
 from audiorec.api.errors import error_facts
@@ -157,7 +157,8 @@ async def model(request: Request) -> Response:
     described = release.manifest.model_dump(exclude={"files", "build_key", "format_version"})
     names = {"release": release.name, "refused_release": service.follower.refusal}
     generator = service.generating and await service.generating.described()
-    return json_response({"generator": generator, **names, "columns": release.metadata.columns, **described})
+    known = {"generator": generator, "columns": release.metadata.columns, "has_sounds": service.clip_files is not None}
+    return json_response({**names, **known, **described})
 
 
 @router.get("/metrics", tags=["operation"], summary="Prometheus metrics", response_class=Response)
@@ -171,11 +172,6 @@ async def prometheus(request: Request) -> Response:
 @router.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> Response:
     return documentation(request.app.title, request.scope.get("root_path", ""))
-
-
-@router.get("/", include_in_schema=False)
-async def root(request: Request) -> Response:
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 def opened_of(request: Request) -> Opened:

@@ -145,5 +145,6 @@ class Model(BaseModel):
     catalogue: dict[str, Any]
     evaluation: dict[str, Any]
     columns: list[str] = Field(description="what `filter` can name")
+    has_sounds: bool = Field(description="whether GET /clips/{clip_id}/sound has the clips' own files")
     made_with: dict[str, Any]
     generator: dict[str, Any] | None = Field(description="what makes sounds here: licence and limits; none: nothing")

@@ -18,6 +18,7 @@ from audiorec.errors import Forbidden
 
 OPENAPI_PATH = "/openapi.json"
 STATIC_PATH = "/static-offline-docs"
+PAGE_PATH = "/page"
 POLICY = b"content-security-policy"
 NOTHING = b"default-src 'none'; frame-ancestors 'none'"
 SECURITY_HEADERS = (

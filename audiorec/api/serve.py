@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
 from audiorec.api.buckets import BUCKETS_FILE, make_buckets_file
+from audiorec.api.clip_files import ClipFiles
 from audiorec.api.keys import read_keys
 from audiorec.api.metric_files import make_room
 from audiorec.api.sighting import find, make_note
@@ -34,13 +35,22 @@ MAX_OPEN_FILES = 65_536
 WORKER_SILENCE_S = 15  # one that says nothing for so long is killed; on a busy machine it takes some to start
 
 
-def run(model_dir: Path, *, host: str, port: int, workers: int, access_log: bool | None) -> None:
+def run(
+    model_dir: Path, *, host: str, port: int, workers: int, access_log: bool | None, clips_dir: Path | None = None
+) -> None:
     """Returns when the service was told to stop, and has. port: 0 takes any that is free.
 
     Raises BadModelDir, BadSetting and NoSpace before anything listens, NotReady when a worker could not start.
     """
-    given = {"model_dir": model_dir.absolute(), **({} if access_log is None else {"access_log": access_log})}
+    said = {
+        "model_dir": model_dir.absolute(),
+        "clips_dir": clips_dir and clips_dir.absolute(),
+        "access_log": access_log,
+    }
+    given = {name: value for name, value in said.items() if value is not None}
     settings = Settings.load(**given)
+    if settings.clips_dir is not None:
+        ClipFiles(settings.clips_dir)
     if settings.keys_file is not None:
         read_keys(settings.keys_file)
     if settings.has_generator:

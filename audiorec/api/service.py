@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 
 from audiorec.api import metrics
+from audiorec.api.clip_files import ClipFiles
 from audiorec.api.follower import Follower
 from audiorec.api.opened import Opened
 from audiorec.api.search_threads import SearchThreads
@@ -42,12 +43,15 @@ class Service:
         self.texts = Texts(settings, self.uploads)
         self.threads = SearchThreads()
         self.follower = Follower(settings.model_dir, settings.swap_poll_s)
+        self.clip_files: ClipFiles | None = None  # where their folder is known
         self.generating: Generating | None = None  # where a generator is configured
         self._opened: Opened | None = None
         self._following: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Raises BadModelDir; BadSetting and NoSpace for the places of jobs."""
+        """Raises BadModelDir; BadSetting for the folder of clips; BadSetting and NoSpace for the places of jobs."""
+        if self.settings.clips_dir is not None:
+            self.clip_files = ClipFiles(self.settings.clips_dir)
         release = self.follower.open()
         if self.settings.has_generator:
             from audiorec.api.generation.generating import Generating  # and SQLAlchemy, which only this needs

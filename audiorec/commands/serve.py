@@ -1,5 +1,6 @@
 """The commands that go on until they are stopped."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,12 +18,15 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the model directory.")] = 1,
     access_log: Annotated[bool | None, typer.Option(help="A line in the log a request.")] = None,
+    clips_dir: Annotated[
+        Path | None, typer.Option(help="The folder of clips that it was built from, for those who want to hear them.")
+    ] = None,
 ) -> None:
     """Serve a model directory over HTTP. Every file is verified first; settings come from AUDIOREC_* variables."""
     from audiorec.api.serve import run
 
     with reported():
-        run(model_dir, host=host, port=port, workers=workers, access_log=access_log)
+        run(model_dir, host=host, port=port, workers=workers, access_log=access_log, clips_dir=clips_dir)
 
 
 @app.command("generator")

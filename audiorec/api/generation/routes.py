@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
+from audiorec.api import ranges
 from audiorec.api.bodies import read_json, shown
-from audiorec.api.generation import ranges
 from audiorec.api.generation.callers import caller_of
 from audiorec.api.generation.schemas import GenerateQuery, JobAnswer
 from audiorec.api.routes import PlainRoute, json_response, opened_of

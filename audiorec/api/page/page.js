@@ -1,0 +1,246 @@
+// The page: what is done in it changes the address, and the address says what is shown.
+
+import { addCondition, learnTypes, readConditions, setColumns, writeConditions } from './conditions.js';
+import { byId, element } from './dom.js';
+import { audioPath, begin, cancel, describeGenerator, follow, progressOf, showProgress } from './job.js';
+import { play, playButton, tellFailures } from './player.js';
+import { ask, keep, keptSound, linkOf, questionOf, randomClip } from './question.js';
+import { canRecord, record } from './recorder.js';
+import { lengthOf, nameOf, showResults, soundOf } from './results.js';
+import { askJson, clipPath, key } from './service.js';
+
+const TRY_AGAIN = [0, 408, 429, 502, 503, 504];
+let model = null;
+let asking = new AbortController();
+
+function begun() {
+  asking.abort();
+  asking = new AbortController();
+  return asking.signal;
+}
+
+// The work of one request after another: who asks anew gives up what was asked before.
+async function attempt(work) {
+  const signal = begun();
+  byId('failure').replaceChildren();
+  byId('answer').setAttribute('aria-busy', 'true');
+  try {
+    await work(signal);
+  } catch (error) {
+    if (!signal.aborted) showFailure(error, () => attempt(work));
+  } finally {
+    if (!signal.aborted) byId('answer').removeAttribute('aria-busy');
+  }
+}
+
+function showFailure(error, again) {
+  if (error.status === 401) askForKey();
+  const wait = error.retryAfterS === undefined || error.retryAfterS === null ? '' : `Try again in ${error.retryAfterS} s.`;
+  const id = error.requestId ? `Request ${error.requestId}` : '';
+  const told = [wait, id].filter(Boolean).join(' ');
+  byId('failure').replaceChildren(
+    element('p', { textContent: error.message }),
+    ...(told ? [element('p', { className: 'hint', textContent: told })] : []),
+    ...(again && TRY_AGAIN.includes(error.status) ? [element('button', { type: 'button', textContent: 'Try again', onclick: again })] : []));
+}
+
+function askForKey() {
+  key.forget();
+  byId('forget').hidden = true;
+  byId('key-form').hidden = false;
+  byId('key').focus();
+}
+
+async function loadModel(signal) {
+  model = await askJson('model', { signal });
+  const { catalogue, encoder, release } = model;
+  const hours = catalogue.hours < 0.1 ? `${Math.round(catalogue.hours * 60)} min` : `${catalogue.hours.toLocaleString('en', { maximumFractionDigits: 1 })} h`;
+  byId('catalogue').textContent = `${catalogue.n_clips.toLocaleString('en')} clips · ${hours} · ${encoder.name} · release ${release}`;
+  byId('text-form').hidden = !encoder.text;
+  byId('forget').hidden = !key.get();
+  byId('ask').hidden = false;
+  setColumns(model.columns);
+  describeGenerator(model.generator);
+}
+
+function show() {
+  return attempt(async (signal) => {
+    if (!model) await loadModel(signal);
+    const question = questionOf(location.hash);
+    if (question) {
+      fill(question);
+      await (question.kind === 'job' ? showJob(question.value, signal) : showNearest(question, signal)).catch((error) => {
+        if (!signal.aborted) byId('answer').hidden = true; // it is another question's
+        throw error;
+      });
+    } else byId('answer').hidden = true;
+  });
+}
+
+async function showNearest(question, signal) {
+  byId('job').hidden = true;
+  const answer = await ask(question, signal);
+  if (answer.release !== model.release) await loadModel(signal);
+  const asked = await askedClip(question, signal);
+  const { query } = answer;
+  const length = query.duration_s ? `${lengthOf(query.duration_s)} of sound, ` : '';
+  showAnswer(answer.results, asked, question.options);
+  byId('told').textContent = `${length}${counted(answer.results.length)} in ${Math.round(answer.took_ms)} ms, release ${answer.release}`;
+}
+
+const counted = (n) => (n === 1 ? '1 clip' : `${n} clips`);
+
+// {name, sound} of what was asked by, for the heading.
+async function askedClip({ kind, value }, signal) {
+  if (kind === 'text') return { name: `“${value}”`, sound: null };
+  if (kind === 'sound') return { name: keptSound(value).name, sound: { file: keptSound(value) } };
+  const { clip } = await askJson(clipPath(value), { signal });
+  return { name: nameOf(clip), sound: soundOf(clip, model.has_sounds) };
+}
+
+async function showJob(id, signal) {
+  let wasAwaited = false;
+  const job = await follow(id, signal, (now) => {
+    const { prompt } = now.request;
+    wasAwaited ||= !now.ended_at;
+    byId('prompt').value = prompt;
+    byId('cancel').onclick = () => cancel(id).catch((error) => showFailure(error));
+    showProgress(now);
+    if (!now.ended_at) {
+      byId('told').textContent = progressOf(now);
+      showAnswer([], { name: `“${prompt}”`, sound: null }, {});
+    }
+  });
+  const sound = job.sound && { path: audioPath(id) };
+  const found = job.recommendations;
+  if (found && found.release !== model.release) await loadModel(signal);
+  const trouble = job.error ?? job.recommendations_error;
+  showAnswer(found?.results ?? [], { name: `“${job.request.prompt}”`, sound }, wishesOf(job.request));
+  byId('told').textContent = endOf(job);
+  if (trouble) showFailure(new Error(trouble.message));
+  if (sound && wasAwaited) play(byId('asked-sound').firstChild, sound, job.request.prompt);
+}
+
+function endOf({ state, sound, generator, recommendations }) {
+  if (!sound) return state === 'cancelled' ? 'Cancelled' : 'No sound was made';
+  const nearest = recommendations ? `, ${counted(recommendations.results.length)}, release ${recommendations.release}` : '';
+  return `${lengthOf(sound.duration_s)} made by ${generator.name} (${generator.licence})${nearest}`;
+}
+
+function wishesOf({ k, filter, max_per_artist: perArtist }) {
+  return { ...(k !== 10 && { k }), ...(filter && { filter }), ...(perArtist && { max_per_artist: perArtist }) };
+}
+
+function showAnswer(results, { name, sound }, options) {
+  byId('answer').hidden = false;
+  byId('asked').textContent = `Nearest to ${name}`;
+  byId('asked-sound').replaceChildren(...(sound ? [playButton(sound, name)] : []));
+  showResults(results, { hasSounds: model.has_sounds, options });
+  learnTypes(results);
+  byId('clips').replaceChildren(...results.map((clip) => element('option', { value: clip.clip_id })));
+  if (document.activeElement === document.body) byId('asked').focus();
+}
+
+// The form, as the address has it.
+function fill({ kind, value, options }) {
+  if (['clip', 'text'].includes(kind)) byId(kind).value = value;
+  if (kind === 'job') return;
+  byId('k').value = options.k ?? '';
+  byId('per-artist').value = options.max_per_artist ?? '';
+  if (JSON.stringify(options.filter ?? null) !== JSON.stringify(readConditions())) writeConditions(options.filter, optionsChanged);
+  tellOptions();
+}
+
+function readOptions() {
+  const filter = readConditions();
+  return {
+    ...(byId('k').value && { k: Number(byId('k').value) }),
+    ...(byId('per-artist').value && { max_per_artist: Number(byId('per-artist').value) }),
+    ...(filter && { filter }),
+  };
+}
+
+function tellOptions() {
+  const { k, max_per_artist: perArtist, filter } = readOptions();
+  const n = Object.keys(filter ?? {}).length;
+  const told = [k && counted(k), perArtist && `${perArtist} an artist`, n && (n === 1 ? '1 condition' : `${n} conditions`)];
+  byId('options-told').textContent = told.filter(Boolean).join(', ');
+}
+
+function optionsChanged() {
+  tellOptions();
+  const question = questionOf(location.hash);
+  if (question && question.kind !== 'job') go(question.kind, question.value);
+}
+
+function go(kind, value) {
+  const link = linkOf({ kind, value, options: kind === 'job' ? {} : readOptions() });
+  if (link === location.hash) show();
+  else location.hash = link;
+}
+
+const askBySound = (file) => file && go('sound', keep(file));
+
+function onSubmit(id, work) {
+  byId(id).addEventListener('submit', (event) => {
+    event.preventDefault();
+    work();
+  });
+}
+
+async function toggleRecording(button) {
+  try {
+    const { file, stop } = await record((seconds) => { button.textContent = `Stop, ${seconds} s`; });
+    button.textContent = 'Stop';
+    button.classList.add('active');
+    button.onclick = stop;
+    askBySound(await file);
+  } catch (error) {
+    showFailure(new Error(error.name === 'NotAllowedError' ? 'The browser was not allowed to use the microphone.' : error.message));
+  }
+  button.textContent = 'Record';
+  button.classList.remove('active');
+  button.onclick = () => toggleRecording(button);
+}
+
+function listen() {
+  onSubmit('clip-form', () => go('clip', byId('clip').value));
+  onSubmit('text-form', () => go('text', byId('text').value));
+  onSubmit('prompt-form', () => attempt(async (signal) => go('job', await begin(readOptions(), signal))));
+  onSubmit('options-form', optionsChanged);
+  onSubmit('key-form', () => {
+    key.set(byId('key').value.trim());
+    byId('key-form').reset();
+    byId('key-form').hidden = true;
+    show();
+  });
+  byId('options-form').addEventListener('change', optionsChanged);
+  byId('add-condition').addEventListener('click', () => addCondition(optionsChanged).querySelector('select').focus());
+  byId('random').addEventListener('click', () => attempt(async (signal) => go('clip', await randomClip(model.encoder.dim, signal))));
+  byId('forget').addEventListener('click', () => {
+    key.forget();
+    location.assign('./');
+  });
+  byId('record').hidden = !canRecord();
+  byId('record').onclick = () => toggleRecording(byId('record'));
+  byId('file').addEventListener('change', ({ target }) => {
+    askBySound(target.files[0]);
+    target.value = ''; // the same file again is asked again
+  });
+  document.addEventListener('paste', (event) => {
+    if (event.clipboardData.files.length) askBySound(event.clipboardData.files[0]);
+  });
+  for (const name of ['dragover', 'dragleave', 'drop']) document.addEventListener(name, onDrag);
+  window.addEventListener('hashchange', show);
+  tellFailures((error) => showFailure(error));
+}
+
+function onDrag(event) {
+  if (!event.dataTransfer.types.includes('Files')) return;
+  event.preventDefault();
+  document.body.classList.toggle('dropping', event.type === 'dragover');
+  if (event.type === 'drop') askBySound(event.dataTransfer.files[0]);
+}
+
+listen();
+show();

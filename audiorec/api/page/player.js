@@ -1,0 +1,105 @@
+// One sound at a time, at the foot of the page, and the buttons that start and stop it.
+
+import { byId, element } from './dom.js';
+import { key, request, ServiceError, urlOf } from './service.js';
+
+const SVG = 'http://www.w3.org/2000/svg';
+const PLAY = 'M3 1.5v13l11-6.5z';
+const PAUSE = 'M3 2h3.5v12H3zM9.5 2H13v12H9.5z';
+const audio = byId('audio');
+let current = null; // {button, sound, title}
+let blobUrl = '';
+let loading = new AbortController();
+let onFailure = () => {};
+
+// A sound is {path} of this service, {url} of elsewhere, or {file} that was chosen here.
+export function playButton(sound, title) {
+  const button = element('button', { type: 'button', className: 'play' });
+  show(button, title, false);
+  button.onclick = () => toggle(button, sound, title);
+  return button;
+}
+
+export function tellFailures(tell) {
+  onFailure = tell;
+}
+
+export async function play(button, sound, title) {
+  stop();
+  loading = new AbortController();
+  const { signal } = loading;
+  current = { button, sound, title };
+  byId('player').hidden = false;
+  byId('playing').textContent = title;
+  try {
+    const source = await sourceOf(sound, signal);
+    if (signal.aborted) return;
+    audio.src = source;
+    await audio.play();
+  } catch (error) {
+    if (!signal.aborted) await tell(error, sound, signal);
+  }
+}
+
+function toggle(button, sound, title) {
+  if (current?.button !== button) play(button, sound, title);
+  else if (audio.paused) audio.play().catch(() => {});
+  else audio.pause();
+}
+
+function stop() {
+  loading.abort();
+  audio.pause();
+  audio.removeAttribute('src');
+  audio.load();
+  if (blobUrl) URL.revokeObjectURL(blobUrl);
+  blobUrl = '';
+  if (current) show(current.button, current.title, false);
+  current = null;
+}
+
+async function sourceOf({ path, url, file }, signal) {
+  if (url) return url;
+  if (path && !key.get()) return urlOf(path);
+  blobUrl = URL.createObjectURL(file ?? await (await request(path, { signal })).blob());
+  return blobUrl;
+}
+
+async function tell(error, { path }, signal) {
+  if (error.name === 'NotAllowedError') return; // the browser wants a click first: the player is there for it
+  current = null;
+  byId('player').hidden = true;
+  let told = error;
+  if (!(error instanceof ServiceError)) {
+    const type = path ? await typeOf(path, signal).catch((failure) => failure) : '';
+    told = type instanceof Error ? type : new Error(`This browser cannot play ${type || 'that sound'}.`);
+  }
+  if (!signal.aborted) onFailure(told);
+}
+
+async function typeOf(path, signal) {
+  const response = await request(path, { headers: { Range: 'bytes=0-0' }, signal });
+  return response.headers.get('Content-Type');
+}
+
+function show(button, title, isPlaying) {
+  const picture = document.createElementNS(SVG, 'svg');
+  const shape = document.createElementNS(SVG, 'path');
+  picture.setAttribute('viewBox', '0 0 16 16');
+  picture.setAttribute('aria-hidden', 'true');
+  shape.setAttribute('d', isPlaying ? PAUSE : PLAY);
+  picture.append(shape);
+  button.replaceChildren(picture);
+  button.setAttribute('aria-label', `Play ${title}`);
+  button.setAttribute('aria-pressed', String(isPlaying));
+}
+
+for (const name of ['play', 'pause', 'ended']) {
+  audio.addEventListener(name, () => {
+    if (current) show(current.button, current.title, !audio.paused);
+  });
+}
+byId('close-player').addEventListener('click', () => {
+  stop();
+  byId('player').hidden = true;
+});

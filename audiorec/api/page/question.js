@@ -1,0 +1,62 @@
+// What is asked, as the part of the address after #: a link to it, the Back button and a reload all give it again.
+
+import { askJson, postJson, ServiceError } from './service.js';
+
+const KINDS = ['clip', 'text', 'sound', 'job'];
+const SOUND_TYPE = /^(audio|video)\//;
+const sounds = new Map(); // files, which no address can hold, by the numbers that stand for them
+
+export function linkOf({ kind, value, options = {} }) {
+  const { filter, ...numbers } = options;
+  const parts = new URLSearchParams({ [kind]: value, ...numbers });
+  if (filter) parts.set('filter', JSON.stringify(filter));
+  return `#${parts}`;
+}
+
+export function questionOf(hash) {
+  const parts = new URLSearchParams(hash.slice(1));
+  const kind = KINDS.find((name) => parts.has(name));
+  return kind ? { kind, value: parts.get(kind), options: optionsOf(parts) } : null;
+}
+
+function optionsOf(parts) {
+  const options = {};
+  for (const name of ['k', 'max_per_artist']) {
+    if (parts.get(name)) options[name] = Number(parts.get(name));
+  }
+  try {
+    if (parts.has('filter')) options.filter = JSON.parse(parts.get('filter'));
+  } catch {
+    // somebody has cut the link: what is left of it is asked
+  }
+  return options;
+}
+
+export function keep(file) {
+  const number = String(sounds.size + 1);
+  sounds.set(number, file);
+  return number;
+}
+
+export const keptSound = (number) => sounds.get(number);
+
+export function ask({ kind, value, options }, signal) {
+  if (kind === 'clip') return postJson('nearest', { clip_id: value, ...options }, signal);
+  if (kind === 'text') return postJson('nearest', { text: value, ...options }, signal);
+  return askBySound(value, options, signal);
+}
+
+function askBySound(number, { filter, ...numbers }, signal) {
+  const file = sounds.get(number);
+  if (!file) throw new ServiceError('That sound is not here any more: choose or record it again.');
+  const parameters = new URLSearchParams(numbers);
+  if (filter) parameters.set('filter', JSON.stringify(filter));
+  const type = SOUND_TYPE.test(file.type) ? file.type : 'application/octet-stream';
+  return askJson(`nearest?${parameters}`, { method: 'POST', body: file, headers: { 'Content-Type': type }, signal });
+}
+
+export async function randomClip(dim, signal) {
+  const embedding = Array.from({ length: dim }, () => Math.random() + Math.random() - 1);
+  const { results } = await postJson('nearest', { embedding, k: 10 }, signal);
+  return results[Math.floor(Math.random() * results.length)].clip_id;
+}

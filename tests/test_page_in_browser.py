@@ -1,0 +1,128 @@
+"""The page, driven in a real browser over a real server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from api_fixtures import Catalogue
+from browser import Page, browsing
+from servers import Running, running
+from test_api_generation import making
+
+from audiorec.api.keys import create_key
+
+ID = "a/clip 20.wav"
+N_RESULTS = "document.querySelectorAll('.result').length"
+SHOWN = "!document.querySelector('#ask').hidden"
+PROGRESS = "document.querySelector('#told').textContent"
+MAKING = f"{PROGRESS}.startsWith('Making it, step ')"
+TOLD = "document.querySelector('#failure').textContent"
+HEADING = "document.querySelector('#asked').textContent"
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with browsing() as page:
+        yield page
+
+
+@pytest.fixture
+def server(catalogue: Catalogue, tmp_path: Path) -> Iterator[Running]:
+    options = ["--port", "0", "--clips-dir", str(catalogue.audio_dir)]
+    with running(tmp_path, ["audiorec.cli", "serve", str(catalogue.model_dir), *options]) as server:
+        server.wait_until_ready()
+        yield server
+
+
+def test_a_visit(page: Page, server: Running, catalogue: Catalogue) -> None:
+    url = f"http://127.0.0.1:{server.port}/"
+    page.open(url)
+    page.wait_for(SHOWN)
+    assert page.run("document.querySelector('#catalogue').textContent").startswith("40 clips")
+    assert page.run("document.querySelector('#text-form').hidden && document.querySelector('#prompt-form').hidden")
+
+    page.run(f"document.querySelector('#k').value = 4; document.querySelector('#clip').value = '{ID}'")
+    page.click("#clip-form button")
+    page.wait_for(f"{N_RESULTS} === 4")
+    assert page.run(HEADING).startswith("Nearest to Take 20")
+    assert page.run("location.hash") == "#clip=a%2Fclip+20.wav&k=4"
+
+    page.click(".result .play")
+    page.wait_for("document.querySelector('audio').duration > 0")
+
+    page.click(".result .links a")
+    page.wait_for(f"!{HEADING}.endsWith('Take 20') && {N_RESULTS} === 4")
+    page.run("history.back()")
+    page.wait_for(f"{HEADING}.endsWith('Take 20')")
+
+    page.choose_file("#file", catalogue.audio_dir / "a" / "clip 00.wav")
+    page.wait_for(f"{HEADING} === 'Nearest to clip 00.wav' && {N_RESULTS} === 4")
+    assert page.run("document.querySelector('.result .similarity').textContent") == "1.000"
+
+    page.click("#random")
+    page.wait_for(f"location.hash.startsWith('#clip=') && !{HEADING}.endsWith('clip 00.wav')")
+    assert page.run(TOLD) == ""
+    assert page.complaints == []
+
+
+def test_errors_are_told_in_words(page: Page, server: Running, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{server.port}/"
+    page.open(f"{url}#clip=nope")
+    page.wait_for(f"{TOLD}.includes('no clip has the id \\'nope\\'') && {TOLD}.includes('Request ')")
+    (tmp_path / "noise.wav").write_bytes(b"<img src=x onerror=alert(1)>" * 100)
+    page.choose_file("#file", tmp_path / "noise.wav")
+    page.wait_for(f"{TOLD}.startsWith('got ') && !{TOLD}.includes('nope')")
+    page.complaints.clear()  # the browser's own lines for answers 404 and 422
+
+
+def test_a_key_is_asked_for_and_sent(page: Page, catalogue: Catalogue, tmp_path: Path) -> None:
+    keys_file = tmp_path / "keys.json"
+    key = create_key(keys_file, "web", ["read"])
+    command = [
+        "audiorec.cli",
+        "serve",
+        str(catalogue.model_dir),
+        "--port",
+        "0",
+        "--clips-dir",
+        str(catalogue.audio_dir),
+    ]
+    with running(tmp_path, command, AUDIOREC_KEYS_FILE=str(keys_file)) as server:
+        server.wait_until_ready()
+        page.open(f"http://127.0.0.1:{server.port}/#clip={ID}")
+        page.wait_for("!document.querySelector('#key-form').hidden")
+        page.run(f"document.querySelector('#key').value = '{key}'")
+        page.click("#key-form button")
+        page.wait_for(f"{N_RESULTS} === 10")
+        page.click(".result .play")
+        page.wait_for("document.querySelector('audio').duration > 0")
+        assert page.run("document.querySelector('audio').src").startswith("blob:")
+        assert page.run("localStorage.length") == 0
+    page.complaints.clear()  # the browser's own line for the answer 401
+
+
+def test_a_sound_from_words(page: Page, catalogue: Catalogue, tmp_path: Path) -> None:
+    command = ["audiorec.cli", "serve", str(catalogue.model_dir), "--port", "0"]
+    with making(catalogue, tmp_path) as maker:
+        maker.generator.may_step.clear()
+        environment = {f"AUDIOREC_{name.upper()}": value for name, value in maker.settings.items()}
+        with running(tmp_path, command, **environment) as server:
+            server.wait_until_ready()
+            page.open(f"http://127.0.0.1:{server.port}/")
+            page.wait_for(f"{SHOWN} && !document.querySelector('#prompt-form').hidden")
+            page.run("document.querySelector('#prompt').value = 'rain on a tin roof'")
+            page.click("#prompt-form button")
+            page.wait_for(f"{MAKING} && !document.querySelector('#job').hidden && location.hash.startsWith('#job=')")
+            maker.generator.may_step.set()
+            page.wait_for(f"{N_RESULTS} === 10 && document.querySelector('#job').hidden")
+            assert page.run(HEADING) == "Nearest to “rain on a tin roof”"
+            page.wait_for("document.querySelector('audio').duration === 1")
+            maker.generator.may_step.clear()
+            page.run("document.querySelector('#prompt').value = 'wind'")
+            page.click("#prompt-form button")
+            page.wait_for(MAKING)
+            page.click("#cancel")
+            page.wait_for(f"{PROGRESS} === 'Cancelling'")
+            maker.generator.may_step.set()
+            page.wait_for(f"{PROGRESS} === 'Cancelled'")
+            assert page.complaints == []
