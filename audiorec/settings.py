@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from audiorec.errors import BadSetting
@@ -52,13 +52,22 @@ def _prefix(text: str) -> str:
     return text
 
 
+def _named(path: object) -> object:
+    if path == "":  # it would be the current folder
+        raise ValueError("a path, or no such variable at all")
+    return path
+
+
+Place = Annotated[Path, BeforeValidator(_named)]
+
+
 class Settings(BaseSettings):
     """The environment variable of a setting is its name in capitals after AUDIOREC_, as AUDIOREC_MODEL_DIR."""
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="forbid")
 
-    model_dir: Path = Field(description="the model directory, or a release, to serve")
-    clips_dir: Path | None = Field(
+    model_dir: Place = Field(description="the model directory, or a release, to serve")
+    clips_dir: Place | None = Field(
         None, description="the folder of clips that the catalogue was built from, for those who want to hear them"
     )
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="the largest request body, counted while it arrives")
@@ -106,7 +115,7 @@ class Settings(BaseSettings):
     access_log: bool | None = Field(
         None, description="a line in the log for each request; unless said, only where the log is JSON"
     )
-    keys_file: Path | None = Field(
+    keys_file: Place | None = Field(
         None, description="the API keys, as `audiorec keys` writes them; without it the service is open to everybody"
     )
     open_metrics: bool = Field(False, description="serve /metrics without a key where others need one")
@@ -131,7 +140,7 @@ class Settings(BaseSettings):
         "float32", description="in what it computes; half precision is for a GPU, where it is twice as fast"
     )
     generator_compile: bool = Field(False, description="compile it by torch.compile, which takes minutes at its start")
-    generator_adapters_dir: Path | None = Field(None, description="the folder of its fine-tunings, each by its name")
+    generator_adapters_dir: Place | None = Field(None, description="the folder of its fine-tunings, each by its name")
     generator_threads: int = Field(1, ge=1, le=1024, description="torch threads that make a sound")
     generator_niceness: int = Field(
         10, ge=0, le=19, description="how far the process that makes sounds steps back behind processes that answer"

@@ -64,7 +64,7 @@ OTHERS = {  # a valid value by setting, none of them the default
     "generator_lease_s": "1.5",
 }
 BAD = {  # values that are none, by setting
-    "clips_dir": [],  # any text is a path
+    "clips_dir": [""],
     "max_body_bytes": ["1", "x", "1.5", "", "-1"],
     "max_bodies_bytes": ["1000"],
     "max_json_bytes": ["0"],
@@ -89,7 +89,7 @@ BAD = {  # values that are none, by setting
     "log_level": ["loud", ""],
     "log_format": ["xml", ""],
     "access_log": ["maybe", ""],
-    "keys_file": [],  # any text is a path
+    "keys_file": [""],
     "open_metrics": ["maybe"],
     "rate_limit": ["60", "0/minute", "60/fortnight", " "],
     "cors_origins": [
@@ -105,7 +105,7 @@ BAD = {  # values that are none, by setting
     "generator_device": [],
     "generator_dtype": ["half", ""],
     "generator_compile": ["maybe"],
-    "generator_adapters_dir": [],
+    "generator_adapters_dir": [""],
     "generator_threads": ["0"],
     "generator_niceness": ["-1", "20"],
     "generator_jobs_url": [],
@@ -209,3 +209,9 @@ def test_they_cannot_be_changed() -> None:
     settings = Settings.load(model_dir="x")
     with pytest.raises(ValueError, match="frozen"):
         settings.max_k = 5  # type: ignore[misc]
+
+
+def test_an_empty_model_directory_is_not_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIOREC_MODEL_DIR", "")
+    with pytest.raises(BadSetting, match="got '' for AUDIOREC_MODEL_DIR, expected a path"):
+        Settings.load()
