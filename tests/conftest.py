@@ -17,6 +17,26 @@ pytest_plugins = ["api_fixtures", "databases"]
 NOBODY = 65534
 SHARED_VARIABLE = "AUDIOREC_SHARED"
 SHARED_DEFAULT = Path(__file__).parents[2] / "shared" / "data"
+LONG = (  # files of tests that take longest, first: when they came last, most cores would wait for one
+    "test_proofs",
+    "test_generate_models",
+    "test_demo",
+    "test_readme",
+    "test_generator_process",
+    "test_bench_swap",
+    "test_frozen_encoders",
+    "test_corpus_patches",
+    "test_api_swap",
+    "test_serve",
+    "test_generator_tuning",
+    "test_serve_release",
+    "test_bench_robustness",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_fixtures import Catalogue, ask, refusal
+from api_fixtures import Catalogue, ask, refusal, serving
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
@@ -37,6 +37,13 @@ def samples_of(text: str) -> Samples:
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
+
+
+@pytest.fixture(scope="module")
+def client(catalogue: Catalogue) -> Iterator[TestClient]:
+    """The metrics are of the process: what they say of a release, they say of the one that was opened last."""
+    with serving(catalogue) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
