@@ -318,7 +318,7 @@ class TestStart:
         self, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AUDIOREC_KEYS_FILE", "")
-        with pytest.raises(BadSetting, match="which cannot be read"), serving(catalogue):
+        with pytest.raises(BadSetting, match="got '' for AUDIOREC_KEYS_FILE"), serving(catalogue):
             pass
 
     def test_a_file_without_keys_lets_nobody_in(self, catalogue: Catalogue, keys_file: Path) -> None:
