@@ -80,6 +80,6 @@ def test_every_setting_is_in_the_readme(name: str) -> None:
 
 
 def test_every_script_of_the_readme_is_there() -> None:
-    named = set(re.findall(r"scripts/[\w.]+", README)) - {"scripts/bench_"}
+    named = set(re.findall(r"scripts/[\w.]+", README)) - {"scripts/bench_", "scripts/prove_"}
     assert named
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []

@@ -56,6 +56,8 @@ def joined() -> Iterator[Process]:
         device = torch.device("cpu")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Process(dist.get_rank(), dist.get_world_size(), device)
+        process = Process(dist.get_rank(), dist.get_world_size(), device)
+        yield process
+        process.wait()  # nobody leaves, and ends the group, while the first still writes
     finally:
         dist.destroy_process_group()
