@@ -1,6 +1,6 @@
-"""Writes a small wav2vec2 with random weights, and its preprocessor: scripts/make_wav2vec2.py DIR"""
+"""Writes a small wav2vec2 with random weights, and its preprocessor."""
 
-import sys
+import argparse
 from pathlib import Path
 
 import torch
@@ -9,9 +9,11 @@ import audiorec.torchaudio_cpu  # noqa: F401 - before transformers, which import
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path)
+    directory = parser.parse_args().directory
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
-    directory = Path(sys.argv[1])
     torch.manual_seed(0)
     config = Wav2Vec2Config(
         hidden_size=128,
