@@ -35,7 +35,6 @@ from audiorec.proving import (
 from audiorec.release import make_current
 
 CONFIG = Path(__file__).parent / "deploy" / "nginx.conf"
-KILLING = "a replica killed and started again"
 N_QUESTIONS = 2_000
 CLIENT = "127.0.0.2"  # an address of this machine that is not the proxy's
 ASKED = 'audiorec_requests_total{route="/nearest",status="200"}'
@@ -128,14 +127,14 @@ def prove_client(port: int, replicas: Sequence[Service]) -> str:
 
 
 def prove_nothing_fails(
-    port: int, streams: Sequence[Source], act: Callable[[], str], quiet_s: float, *, is_killing: bool = False
+    port: int, streams: Sequence[Source], act: Callable[[], str], quiet_s: float, n_broken_off: int
 ) -> tuple[str, Tally]:
-    """While clients ask. quiet_s: before and after. is_killing: what a replica had begun to answer may break off."""
+    """While clients ask. quiet_s: before and after. n_broken_off: answers that may end in their middle."""
     with asking(port, streams) as tally:
         time.sleep(quiet_s)
         told = act()
         time.sleep(quiet_s)
-    tally.must_be_without_failures(but_broken_off=len(streams) if is_killing else 0)
+    tally.must_be_without_failures(but_broken_off=n_broken_off)
     return told, tally
 
 
@@ -203,12 +202,12 @@ def prove(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
         found["balancing"] = prove_balance(port, replicas, streams)
         found["refusals"] = prove_refusals(port)
         found["who asks"] = prove_client(port, replicas)
-        for step, act in (
-            (KILLING, lambda: kill_and_restart(replicas[0])),
-            ("rolling restart", lambda: restart_each(replicas)),
-            ("a new release", lambda: swap(model_dir, port, names[1])),
+        for step, act, n_broken_off in (
+            ("a replica killed and started again", lambda: kill_and_restart(replicas[0]), len(streams)),
+            ("rolling restart", lambda: restart_each(replicas), 0),
+            ("a new release", lambda: swap(model_dir, port, names[1]), 0),
         ):
-            found[step], tally = prove_nothing_fails(port, streams, act, options.quiet_s, is_killing=step == KILLING)
+            found[step], tally = prove_nothing_fails(port, streams, act, options.quiet_s, n_broken_off)
             loads.append({"step": step, **figures(tally)})
         found["no replica at all"] = prove_502(port, replicas, asked["embedding"]())
     steps = [{"step": step, "found": what} for step, what in found.items()]

@@ -8,13 +8,9 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 import audiorec
-from audiorec.api.classification import router as classification_router
-from audiorec.api.clip_sounds import router as clip_sounds_router
 from audiorec.api.errors import add_error_handlers
-from audiorec.api.generation.routes import router as generation_router
 from audiorec.api.openapi import document
-from audiorec.api.page import router as page_router
-from audiorec.api.routes import router
+from audiorec.api.routers import ROUTERS
 from audiorec.api.security import OPENAPI_PATH, STATIC_PATH
 from audiorec.api.service import Service, service_of
 from audiorec.api.stack import installed, middlewares
@@ -39,11 +35,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,  # a redirect is no answer in the one shape of errors
     )
     app.state.settings = settings
-    app.include_router(clip_sounds_router)  # before the clips, whose ids may hold slashes
-    app.include_router(router)
-    app.include_router(page_router)
-    app.include_router(classification_router)
-    app.include_router(generation_router)
+    for router in ROUTERS:
+        app.include_router(router)
     add_error_handlers(app)
     app.user_middleware = list(middlewares())
 

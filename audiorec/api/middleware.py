@@ -11,20 +11,15 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from audiorec.api import metrics
-from audiorec.api.classification import router as classification_router
-from audiorec.api.clip_sounds import router as clip_sounds_router
 from audiorec.api.errors import answer_fault, refuse
-from audiorec.api.generation.routes import router as generation_router
-from audiorec.api.page import router as page_router
-from audiorec.api.routes import router
+from audiorec.api.routers import ROUTERS
 from audiorec.api.security import NOTHING, POLICY, SECURITY_HEADERS
 from audiorec.api.service import service_of
 from audiorec.errors import AudiorecError, BodyTooLarge, NotReady, Overloaded
 from audiorec.settings import Settings
 
 STOPPED = "got a request that was not done when the service had to stop, expected time for it: ask again"
-ROUTERS = (clip_sounds_router, router, page_router, classification_router, generation_router)  # in the app's order
-ROUTES = tuple(route for one in ROUTERS for route in one.routes)
+ROUTES = tuple(route for router in ROUTERS for route in router.routes)
 REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
