@@ -15,93 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from audiorec.random_audioldm import SIZES, random_audioldm
 from audiorec.training.generator.clips import captioned_clips, crop
 from audiorec.training.generator.parts import Parts
 from audiorec.training.schedule import one_cycle
 
-SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-TEXT_DIM = 32
 BATCH = 8
 CROP_S = 1.28
 LEARNING_RATE = 1e-3
-
-
-def pipeline(seed: int) -> Any:
-    from diffusers import AudioLDMPipeline, AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-    from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import (
-        ClapTextConfig,
-        ClapTextModelWithProjection,
-        RobertaTokenizer,
-        SpeechT5HifiGan,
-        SpeechT5HifiGanConfig,
-    )
-
-    torch.manual_seed(seed)
-    words = {word: i for i, word in enumerate([*SPECIAL, *sorted(ByteLevel.alphabet())])}
-    text = ClapTextModelWithProjection(
-        ClapTextConfig(
-            vocab_size=len(words),
-            hidden_size=32,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=66,
-            projection_dim=TEXT_DIM,
-            pad_token_id=1,
-            bos_token_id=0,
-            eos_token_id=2,
-        )
-    )
-    for module in text.modules():
-        if isinstance(module, torch.nn.Embedding):
-            torch.nn.init.normal_(module.weight)  # far enough from one another that words matter
-    unet = UNet2DConditionModel(
-        sample_size=128,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(32, 64),
-        layers_per_block=1,
-        norm_num_groups=8,
-        attention_head_dim=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=(32, 64),
-        class_embed_type="simple_projection",
-        projection_class_embeddings_input_dim=TEXT_DIM,
-        class_embeddings_concat=True,
-    )
-    vae = AutoencoderKL(
-        in_channels=1,
-        out_channels=1,
-        block_out_channels=[8, 8, 8],
-        down_block_types=["DownEncoderBlock2D"] * 3,
-        up_block_types=["UpDecoderBlock2D"] * 3,
-        latent_channels=4,
-        norm_num_groups=4,
-        layers_per_block=1,
-    )
-    vocoder = SpeechT5HifiGan(
-        SpeechT5HifiGanConfig(
-            model_in_dim=64,
-            upsample_initial_channel=16,
-            upsample_rates=[10, 16],
-            upsample_kernel_sizes=[20, 32],
-            resblock_kernel_sizes=[3],
-            resblock_dilation_sizes=[[1, 3]],
-            normalize_before=False,
-        )
-    )
-    return AudioLDMPipeline(
-        vae=vae,
-        text_encoder=text,
-        tokenizer=RobertaTokenizer(vocab=words, merges=[], model_max_length=64),
-        unet=unet,
-        scheduler=DDIMScheduler(
-            beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
-        ),
-        vocoder=vocoder,
-    )
 
 
 def main() -> None:
@@ -112,7 +33,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    parts = Parts(pipeline(asked.seed), torch.device("cpu"))
+    parts = Parts(random_audioldm(SIZES["small"], asked.seed), torch.device("cpu"))
     clips = captioned_clips(asked.clips_dir, asked.clips_dir, "", print)
     rng, generator = np.random.default_rng(asked.seed), torch.Generator().manual_seed(asked.seed)
     n_samples = parts.crop_samples(CROP_S)

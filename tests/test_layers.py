@@ -14,7 +14,7 @@ import audiorec
 
 PACKAGE = Path(audiorec.__file__).parent
 LAYERS = {  # from the top; a module may import from its own layer and from those below. A package is one entry.
-    "edge": "cli commands terminal api report benchmark proving testing",
+    "edge": "cli commands terminal api report benchmark proving testing random_audioldm",
     "domain": "nearest classify remeasure compare recommend jobs",
     "offline": "build publishing fit catalogue crawl training samples",
     "artefact": "release export generate",

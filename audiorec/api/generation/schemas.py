@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from audiorec.api.schemas import Result
 from audiorec.generate.prompt import Prompt
+from audiorec.jobs.job import State
 from audiorec.nearest import DEFAULT_K
 
 
@@ -68,7 +69,7 @@ class Recommendations(BaseModel):
 
 class JobAnswer(BaseModel):
     id: str
-    state: Literal["queued", "running", "finished", "failed", "cancelled"]
+    state: State
     is_cancelling: bool = Field(description="it was cancelled, and ends after the step that is under way")
     request: Asked
     asked_at: str
