@@ -3,8 +3,7 @@
 import asyncio
 import csv
 import json
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,14 +149,6 @@ def message_of(body: Any, code: str, request_id: str) -> str:
         assert secret not in message, message
     assert isinstance(message, str)
     return message
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Fails when it does not come true."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def unit(vector: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

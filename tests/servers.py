@@ -8,15 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from api_fixtures import children_of, message_of
+from waiting import wait_until
 
-START_S = 60
 STARTED = re.compile(r"(?:starting|running) on http://127\.0\.0\.1:(\d+)")
 
 Answer = tuple[int, dict[str, str], Any]  # status, headers in lower case, JSON
@@ -104,13 +103,6 @@ def refused(answer: Answer, status: int, code: str) -> str:
     assert answer[0] == status, answer
     assert answer[1]["content-type"] == "application/json"
     return message_of(answer[2], code, answer[1]["x-request-id"])
-
-
-def wait_until(condition: Callable[[], bool], explain: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + START_S
-    while not condition():
-        assert time.monotonic() < deadline, explain()
-        time.sleep(0.02)
 
 
 @contextmanager

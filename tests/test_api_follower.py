@@ -3,7 +3,6 @@
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,13 @@ from typing import Any
 import pytest
 from api_fixtures import Catalogue, children_of
 from model_dirs import copied
+from waiting import WAIT_S, wait_until
 
 from audiorec.api import follower, verifier
 from audiorec.api.follower import Follower
 from audiorec.api.sighting import Sighting
 from audiorec.api.verifier import Verifier
 from audiorec.errors import BadModelDir, NoSpace, NotReady
-
-WAIT_S = 120  # on a busy machine
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 class TestFollower:

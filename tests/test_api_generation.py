@@ -16,10 +16,11 @@ import httpx2
 import numpy as np
 import pytest
 import soundfile
-from api_fixtures import JSON, Catalogue, Connection, ask, refusal, serving, started, wait_until
+from api_fixtures import JSON, Catalogue, Connection, ask, refusal, serving, started
 from generators import FACTS, Pretender
 from sqlalchemy import update
 from starlette.testclient import TestClient
+from waiting import wait_until
 
 from audiorec.api.generation.events import COMMENT_S
 from audiorec.api.generation.schemas import JobAnswer

@@ -11,9 +11,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from api_fixtures import JSON, Catalogue, ask, ids_of, refusal, results_of, serving, wait_until
+from api_fixtures import JSON, Catalogue, ask, ids_of, refusal, results_of, serving
 from sounds import encoded, tone
 from starlette.testclient import TestClient
+from waiting import wait_until
 
 import audiorec
 from audiorec.api.routes import _answer_all

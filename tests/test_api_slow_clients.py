@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from api_fixtures import Catalogue
-from servers import Running, read_answer, refused, running, wait_until
+from servers import Running, read_answer, refused, running
+from waiting import wait_until
 
 HEAD = b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\n"
 GET = b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n"

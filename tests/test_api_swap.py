@@ -23,6 +23,7 @@ from fastapi import FastAPI
 from model_dirs import change_array, copied, edit_manifest, flipped, make_current_anyway, vouch_for
 from sounds import encoded, noise
 from starlette.testclient import TestClient
+from waiting import WAIT_S, wait_until
 
 from audiorec.api import follower, metrics, verifier
 from audiorec.api.app import create_app
@@ -40,7 +41,6 @@ WAV = {"Content-Type": "audio/wav"}
 MARKS = {"0001": " of a", "0002": " of b", "0003": " of c"}  # at the end of every title of a release
 DIMS = {"0001": 64, "0002": 64, "0003": 32}
 N_CLIPS = 300
-WAIT_S = 120  # on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +83,6 @@ async def started(model_dir: Path, **settings: Any) -> AsyncIterator[FastAPI]:
 def service_in(client: TestClient) -> Service:
     service: Service = client.app.state.service  # type: ignore[attr-defined]
     return service
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

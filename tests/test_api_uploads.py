@@ -34,11 +34,11 @@ from api_fixtures import (
     results_of,
     serving,
     started,
-    wait_until,
 )
 from fastapi import FastAPI
 from sounds import BAD, RATE_HZ, bursts, encoded, noise, silent_flac, tone
 from starlette.testclient import TestClient
+from waiting import wait_until
 
 from audiorec.api.schemas import Answer, EmbeddingAnswer
 from audiorec.api.upload_jobs import Job

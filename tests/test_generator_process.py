@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from api_fixtures import Catalogue
 from servers import Running, descendants, is_alive, left_behind, refused, running
 from tiny_generators import save_audioldm
+from waiting import wait_until
 
 from audiorec.generate.prompt import Prompt
 from audiorec.jobs.heart import EXIT_HUNG
@@ -52,14 +53,6 @@ def places(catalogue: Catalogue, environment: dict[str, str], tmp_path: Path) ->
     places = open_places(Settings.load(model_dir=catalogue.model_dir, **settings))
     yield places
     places.close()
-
-
-def wait_until(condition: Callable[[], bool], explain: Callable[[], str] = str) -> None:
-    """Longer than elsewhere: a process that loads a model imports much, beside all else on a busy machine."""
-    deadline = time.monotonic() + 150
-    while not condition():
-        assert time.monotonic() < deadline, explain()
-        time.sleep(0.02)
 
 
 def submit(places: Places, **changes: Any) -> Job:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from api_fixtures import Catalogue
 from prometheus_client.mmap_dict import MmapedDict
-from servers import running, wait_until
+from servers import running
 from uvicorn.config import STARTUP_FAILURE
+from waiting import wait_until
 
 from audiorec.api import metric_files
 from audiorec.api.metric_files import ROOM_BYTES, give_back_room, make_room

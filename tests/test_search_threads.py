@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from api_fixtures import wait_until
+from waiting import wait_until
 
 from audiorec.api.search_threads import N_THREADS, SearchThreads
 from audiorec.errors import BadQuery

@@ -23,7 +23,6 @@ import uvicorn
 from api_fixtures import Catalogue, children_of
 from prometheus_client.mmap_dict import MmapedDict
 from servers import (
-    START_S,
     Answer,
     Running,
     answer_of,
@@ -33,10 +32,10 @@ from servers import (
     read_answer,
     refused,
     running,
-    wait_until,
 )
 from sounds import encoded
 from uvicorn.config import STARTUP_FAILURE
+from waiting import WAIT_S, wait_until
 
 from audiorec.api.keys import create_key, revoke_key
 from audiorec.api.serve import _serve, _shared_dir
@@ -139,7 +138,7 @@ class TestSockets:
     def test_a_second_server_on_the_port_says_so(self, one: Running, catalogue: Catalogue, tmp_path: Path) -> None:
         command = [*serve(catalogue), "--port", str(one.port)]
         with running(tmp_path, command) as server:
-            assert server.process.wait(START_S) == 2
+            assert server.process.wait(WAIT_S) == 2
             assert server.log.splitlines() == [
                 f"error: got host 127.0.0.1 and port {one.port}, expected an address of this machine that is free "
                 "(Address already in use): name others by --host and --port"
@@ -249,7 +248,7 @@ class TestWorkers:
         manifest.model_copy(update={"files": {**manifest.files, "encoder.pt": facts}}).write(release)
         command = ["audiorec.cli", "serve", str(release), "--port", "0", "--workers", str(workers)]
         with running(tmp_path, command, AUDIOREC_WARM="1") as server:
-            assert server.process.wait(START_S) == 1
+            assert server.process.wait(WAIT_S) == 1
             assert "cannot serve: got an encoder file encoder.pt that TorchScript cannot run" in server.log
             assert server.log.rstrip().endswith("expected one that can: the lines above say why")
             assert "Traceback" not in server.log
@@ -303,7 +302,7 @@ class TestStart:
             "audiorec": ["audiorec.cli", "serve", str(tmp_path / "nope"), "--port", "0"],
         }[command]
         with running(tmp_path, arguments, **environment) as server:
-            assert server.process.wait(START_S) == exit_code, server.log
+            assert server.process.wait(WAIT_S) == exit_code, server.log
             (line,) = (line for line in server.log.splitlines() if "got " in line)
             assert line.lower().startswith("error:")
             assert sentence.format(tmp_path=tmp_path) in line

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from api_fixtures import children_of
 from model_dirs import copied, flipped, make_current_anyway
-from servers import START_S, Running, running, wait_until
+from servers import Running, running
+from waiting import WAIT_S, wait_until
 
 from audiorec.release import make_current
 from audiorec.testing import make_release
@@ -128,7 +129,7 @@ def test_a_service_that_starts_on_a_bad_release_does_not_start(
     damage(model_dir / "versions" / "0002")
     make_current_anyway(model_dir, "0002")
     with running(tmp_path, command(model_dir)) as server:
-        assert server.process.wait(START_S) == 5, server.log
+        assert server.process.wait(WAIT_S) == 5, server.log
         assert sentence in server.log
         assert len(server.log.splitlines()) == 1
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from api_fixtures import Catalogue, ask, ids_of, message_of, refusal, results_of, serving, wait_until
+from api_fixtures import Catalogue, ask, ids_of, message_of, refusal, results_of, serving
 from model_dirs import copied, edit_manifest, flipped, make_current_anyway, tree_state, vouch_for
 from sounds import bursts, encoded, make_clips, tone
 from starlette.testclient import TestClient
 from tiny_clap import DIM, MAX_TOKENS, save_clap
 from typer.testing import CliRunner
+from waiting import wait_until
 
 from audiorec import embed_texts
 from audiorec.api.schemas import Answer, BatchAnswer
