@@ -2,6 +2,7 @@
 
 import math
 import operator
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -261,6 +262,23 @@ ANY_FILTER = st.fixed_dictionaries(
         "year": conditions(st.integers(-8, 8) | st.floats(-8, 8), is_number=True),
     },
 )
+
+
+def test_many_labels_are_looked_for_at_once(many: Metadata) -> None:
+    """Not letter by letter in all that cells hold: 1,000 times a short one would keep everybody waiting."""
+    wanted = parse_filter({"label": ["a", "b", "é", "nly"] * (MAX_VALUES // 4)})
+    n_calls = 0
+
+    def count(*_: Any) -> None:
+        nonlocal n_calls
+        n_calls += 1
+
+    sys.setprofile(count)
+    try:
+        evaluate(wanted, many)
+    finally:
+        sys.setprofile(None)
+    assert n_calls < 10 * MAX_VALUES
 
 
 @settings(deadline=None, max_examples=150)
