@@ -145,6 +145,24 @@ class TestSockets:
             ]
             assert left_behind(server) == []
 
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_one_that_listens_only_when_another_has_begun_to_start(
+        self, catalogue: Catalogue, tmp_path: Path, workers: int
+    ) -> None:
+        """As two do that are started at once: both may bind, one can listen."""
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", 0))
+            command = [*serve(catalogue, "--workers", str(workers)), "--port", str(other.getsockname()[1])]
+            with running(tmp_path, command) as server:
+                wait_until(lambda: "verified" in server.log, lambda: server.log)
+                other.listen()
+                assert server.process.wait(START_S) == 1
+                assert "cannot serve: got a port that another service listens on" in server.log
+                assert server.log.rstrip().endswith("expected one that can: the lines above say why")
+                assert "Traceback" not in server.log
+                assert left_behind(server) == []
+
 
 class TestStop:
     @pytest.mark.parametrize("workers", [1, 2])

@@ -22,7 +22,7 @@ from audiorec.api.clip_files import ClipFiles
 from audiorec.api.keys import read_keys
 from audiorec.api.metric_files import make_room
 from audiorec.api.sighting import find, make_note
-from audiorec.api.supervisor import Supervisor
+from audiorec.api.supervisor import ListeningServer, Supervisor
 from audiorec.api.verifier import Verifier
 from audiorec.errors import BadSetting, NoSpace, NotReady
 from audiorec.files import writing_to_disk
@@ -135,7 +135,7 @@ def _serve(config: uvicorn.Config, listener: socket.socket, shared_dir: Path) ->
         supervisor = Supervisor(config, listener, shared_dir)
         supervisor.run()
         return supervisor.has_served or all(process.exitcode != STARTUP_FAILURE for process in supervisor.processes)
-    server = uvicorn.Server(config)
+    server = ListeningServer(config)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises the signal again when it has stopped
     with suppress(KeyboardInterrupt, SystemExit):
         server.run([listener])

@@ -2,6 +2,8 @@
 
 import logging
 import socket
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -15,6 +17,37 @@ LOG = logging.getLogger("audiorec")
 RETRY_S = 2.0  # between a worker that could not start and the next
 
 
+class ListeningServer(uvicorn.Server):
+    """uvicorn's in a worker. Its event loop does not say so when it cannot listen, and waits for clients for ever."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        with suppress(OSError):  # another loop than uvloop does say so
+            await super().startup(sockets)
+        if not all(map(_listens, sockets or ())):
+            self.started = False
+            LOG.error(
+                "cannot serve: got a port that another service listens on since this one began to start, expected one "
+                "that is free: name another by --port"
+            )
+            await self.lifespan.shutdown()
+            sys.exit(STARTUP_FAILURE)
+
+
+def _listens(one: socket.socket) -> bool:
+    try:
+        return bool(one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:  # closed, which is all that uvloop does about it
+        return False
+
+
+class Worker(Process):
+    @property
+    def server(self) -> uvicorn.Server:
+        if self._server is None:
+            self._server = ListeningServer(self.config)
+        return self._server
+
+
 class Supervisor(Multiprocess):
     """Of a service that could never start, the first worker that cannot ends it, as with uvicorn. Once a worker has
     served, the others may well go on with what they have open while nobody can open it any more: then a worker that
@@ -25,6 +58,11 @@ class Supervisor(Multiprocess):
         super().__init__(config, [listener])
         self.has_served = False
         self._shared_dir = shared_dir
+
+    def init_processes(self) -> None:
+        self.processes += [Worker(self.config, self.sockets) for _ in range(self.processes_num)]
+        for process in self.processes:
+            process.start()
 
     def keep_subprocess_alive(self) -> None:
         for number, process in enumerate(self.processes):
@@ -45,5 +83,5 @@ class Supervisor(Multiprocess):
                 self.should_exit.wait(RETRY_S)
             else:
                 LOG.warning("worker %d died, starting another", process.pid)
-            self.processes[number] = Process(self.config, self.sockets)
+            self.processes[number] = Worker(self.config, self.sockets)
             self.processes[number].start()
