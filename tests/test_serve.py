@@ -252,6 +252,21 @@ class TestWorkers:
             assert server.stop() == 0
             assert left_behind(server) == []
 
+    def test_they_leave_when_their_supervisor_is_killed(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        with running(tmp_path, serve(catalogue, "--workers", "2")) as server:
+            server.wait_until_ready()
+            wait_until(lambda: server.log.count("Application startup complete") == 2)
+            processes = descendants(server.process.pid)
+            try:
+                server.stop(signal.SIGKILL)
+                wait_until(lambda: not any(map(is_alive, processes)))
+            finally:
+                for pid in filter(is_alive, processes):
+                    os.kill(pid, signal.SIGKILL)
+            assert server.is_closed()
+            assert server.log.count("is gone, stopping") == server.log.count("Application shutdown complete") == 2
+            assert "Traceback" not in server.log
+
     @pytest.mark.parametrize("workers", [1, 2])
     def test_one_that_cannot_start_ends_the_service(self, catalogue: Catalogue, tmp_path: Path, workers: int) -> None:
         """The encoder's hash is right, so that only a worker that loads it can know."""

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import multiprocessing
 import os
 import resource
 import signal
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import uvicorn
@@ -115,6 +117,7 @@ def _verify(model_dir: Path, shared_dir: Path) -> None:
 
 def create_worker() -> FastAPI:
     """What each worker runs. One that has nowhere to count ends here, in a sentence."""
+    _leave_with_supervisor()
     try:
         make_room(Path(os.environ[SHARED_DIR_VARIABLE]))
     except NoSpace as error:
@@ -123,6 +126,22 @@ def create_worker() -> FastAPI:
     from audiorec.api.app import create_app  # which opens the files
 
     return create_app()
+
+
+def _leave_with_supervisor() -> None:
+    """A worker whose supervisor was killed lets its requests end, as when it is told to stop: who would replace it, or
+    let go of the port?
+    """
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:  # a service of one worker
+        return
+
+    def wait() -> None:
+        supervisor.join()
+        LOG.error("the process that started this worker is gone, stopping")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=wait, name="supervisor", daemon=True).start()
 
 
 def _serve(config: uvicorn.Config, listener: socket.socket, shared_dir: Path) -> bool:
