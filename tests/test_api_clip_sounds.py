@@ -75,6 +75,17 @@ class TestTheFile:
         assert response.status_code == 200
         assert response.headers["content-length"] == client.get(path_of(ID)).headers["content-length"]
 
+    @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=100-"}])
+    def test_head_reads_nothing_of_it(
+        self, client: TestClient, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+    ) -> None:
+        expected = client.get(path_of(ID), headers=headers)
+        monkeypatch.setattr("audiorec.api.ranges._blocks", lambda *_: pytest.fail("a file was read for its head"))
+        response = client.head(path_of(ID), headers=headers)
+        assert response.status_code == expected.status_code
+        for name in ("content-length", "content-range", "content-type", "etag", "accept-ranges"):
+            assert response.headers.get(name) == expected.headers.get(name)
+
     def test_by_its_tag_until_it_changes(self, catalogue: Catalogue, folder: Path) -> None:
         with serving(catalogue, clips_dir=folder) as client:
             tag = client.get(path_of(ID)).headers["etag"]

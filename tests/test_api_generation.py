@@ -480,6 +480,15 @@ class TestEvents:
         again = client.get(f"/jobs/{job['id']}/events", headers={"Last-Event-ID": "end"})
         assert (again.status_code, again.content) == (204, b"")
 
+    def test_of_a_job_under_way_have_a_head_at_once(self, client: TestClient, maker: Maker) -> None:
+        maker.generator.may_step.clear()
+        job = job_of(generate(client, RAIN))
+        response = client.head(f"/jobs/{job['id']}/events")
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        assert client.get(f"/jobs/{job['id']}").json()["ended_at"] is None
+        maker.generator.may_step.set()
+
     async def follow(self, catalogue: Catalogue, maker: Maker) -> None:
         async with started(catalogue, **maker.settings) as app:
             job = await self.asked(app)

@@ -58,18 +58,6 @@ class Prefix:
         await self.app(scope, receive, send)
 
 
-class HeadAsGet:
-    """Every GET route answers HEAD as well; the server leaves the body out."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}
-        await self.app(scope, receive, send)
-
-
 class RequestIds:
     """Takes the client's X-Request-Id, or makes one; it goes into the answer's header, its errors and the log.
 

@@ -7,6 +7,8 @@ from typing import BinaryIO
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from audiorec.api.heads import is_head
+
 BLOCK_BYTES = 2**18
 SPAN = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
@@ -57,7 +59,11 @@ def answer(request: Request, file: BinaryIO, n_bytes: int, *, tag: str, headers:
     headers["Content-Length"] = str(end - first)
     if span is not None:
         headers["Content-Range"] = f"bytes {first}-{end - 1}/{n_bytes}"
-    return StreamingResponse(_blocks(file, first, end), 206 if span else 200, headers)
+    status = 206 if span else 200
+    if is_head(request):
+        file.close()
+        return Response(status_code=status, headers=headers)
+    return StreamingResponse(_blocks(file, first, end), status, headers)
 
 
 def _blocks(file: BinaryIO, first: int, end: int) -> Iterator[bytes]:

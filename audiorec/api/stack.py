@@ -11,9 +11,10 @@ from starlette.middleware import Middleware
 from audiorec.api import metrics
 from audiorec.api.access import Access, Keyring
 from audiorec.api.buckets import BUCKETS_FILE, Buckets
+from audiorec.api.heads import HeadAsGet
 from audiorec.api.limits import Limits
 from audiorec.api.logs import RequestLog, WithoutQuery
-from audiorec.api.middleware import BodyLimit, Counting, Faults, HeadAsGet, PlainStartup, Prefix, RequestIds
+from audiorec.api.middleware import BodyLimit, Counting, Faults, PlainStartup, Prefix, RequestIds
 from audiorec.api.security import Cors
 from audiorec.api.tracing import Traces, tracing
 from audiorec.settings import Settings, listed

@@ -10,6 +10,7 @@ from audiorec.api import ranges
 from audiorec.api.bodies import read_json, shown
 from audiorec.api.generation.callers import caller_of
 from audiorec.api.generation.schemas import GenerateQuery, JobAnswer
+from audiorec.api.heads import is_head
 from audiorec.api.routes import PlainRoute, json_response, opened_of
 from audiorec.api.schemas import Failure, Options
 from audiorec.api.service import service_of
@@ -127,7 +128,7 @@ async def events(request: Request, job_id: str) -> Response:
     job = await generating.find(job_id, caller_of(request))
     if request.headers.get("last-event-id") == LAST_ID:  # a browser would connect again for ever
         return Response(status_code=204)
-    told = stream(generating.watch, job, _prefix(request), lambda: is_stopping(request))
+    told = stream(generating.watch, job, _prefix(request), lambda: is_head(request) or is_stopping(request))
     return StreamingResponse(
         told, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )
