@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from api_fixtures import Catalogue
@@ -89,6 +90,16 @@ class TestDrops:
             assert read_answer(connection)[0] == 200
 
 
+def pipelined(connection: socket.socket, n: int) -> list[tuple[int, Any]]:
+    """Status and JSON of the next n answers, which may have come in one piece."""
+    answers = []
+    with connection.makefile("rb") as file:
+        for _ in range(n):
+            status = int(file.readline().split()[1])
+            answers.append((status, json.loads(file.read(int(http.client.parse_headers(file)["content-length"])))))
+    return answers
+
+
 class TestForeigners:
     """Those who speak something else get an answer, and the log does not hear of it, nor of their query strings."""
 
@@ -100,6 +111,50 @@ class TestForeigners:
             assert read_answer(connection)[0] == 200
         assert "a-secret" not in server.log
         assert "pgrade" not in server.log
+
+    @pytest.mark.parametrize("is_split", [False, True])
+    @pytest.mark.parametrize("is_chunked", [False, True])
+    def test_who_would_like_to_upgrade_and_sends_a_body(
+        self, server: Running, is_split: bool, is_chunked: bool
+    ) -> None:
+        """As `curl --http2` and Java do. Twice on one connection, and another request behind them."""
+        body = json.dumps({"clip_id": "b/clip 21.wav", "k": 3}).encode()
+        head = b"POST /nearest HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        head += b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nContent-Type: application/json\r\n"
+        if is_chunked:
+            head += b"Transfer-Encoding: chunked\r\n\r\n"
+            body = b"%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (9, body[:9], len(body) - 9, body[9:])
+        else:
+            head += b"Content-Length: %d\r\n\r\n" % len(body)
+        sent = head + body + head + body + GET
+        with server.raw() as connection:
+            for part in [sent[at : at + 29] for at in range(0, len(sent), 29)] if is_split else [sent]:
+                connection.sendall(part)
+                time.sleep(0.002 * is_split)
+            (first, one), (second, other), (last, ready) = pipelined(connection, 3)
+        assert first == second == last == 200
+        assert len(one["results"]) == len(other["results"]) == 3
+        assert ready["status"] == "ready"
+
+    def test_a_body_after_an_upgrade_is_no_request(self, server: Running) -> None:
+        head = b"POST /nope HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+        with server.raw(head + b"Content-Length: %d\r\n\r\n" % len(GET)) as connection:
+            time.sleep(0.1)
+            connection.sendall(GET + GET)
+            assert [status for status, _ in pipelined(connection, 2)] == [404, 200]
+            connection.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+
+    def test_an_upgrade_and_a_body_without_an_end(self, server: Running) -> None:
+        head = b"POST /nearest HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+        with server.raw(head + b"Transfer-Encoding: gzip\r\n\r\nbody") as connection:
+            refused(read_answer(connection), 400, "bad_request")
+
+    def test_many_upgrades_in_one_piece(self, server: Running) -> None:
+        get = b"GET /ready HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+        with server.raw(get * 2_000) as connection:
+            assert [status for status, _ in pipelined(connection, 2_000)] == [200] * 2_000
 
     def test_who_speaks_no_http(self, server: Running) -> None:
         with server.raw(b"\x16\x03\x01\x02\x00\x01\x00") as connection:  # TLS

@@ -3,16 +3,22 @@
 import asyncio
 import json
 import os
+import sys
+from collections.abc import Callable
 from functools import cache
 from http import HTTPStatus
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from audiorec.settings import Settings
 
 MAX_HEAD_BYTES = 65_536  # the request's line and headers: nginx takes at most 32 kB
 MIN_BYTES_PER_S = 1_000
+
+
+LENGTH_HEADERS = (b"content-length", b"transfer-encoding")
 
 
 @cache
@@ -35,6 +41,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._since_s = 0.0
         self._n_bytes = 0
         self._in_head = self._in_request = False
+        self._parsed = self._left = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -47,7 +54,10 @@ class PatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._n_bytes += len(data)
-        super().data_received(data)
+        while data:
+            self._parsed, self._left = data, b""
+            super().data_received(data)
+            data, self._parsed = self._left, b""
         if self.transport.is_closing():  # it was no HTTP
             self._stop_clock()
         elif self._in_head and self._n_bytes > MAX_HEAD_BYTES:
@@ -107,7 +117,26 @@ class PatientProtocol(HttpToolsProtocol):
             self._watch_reader()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """That a client would rather speak something else is no news: it is answered all the same."""
+        """That a client would rather speak something else is no news: it is answered all the same.
+
+        The parser has left off after the head, where the other protocol was to begin. Here HTTP goes on, and what
+        comes next may be the body of this very request.
+        """
+        upgrade = sys.exc_info()[1]
+        assert isinstance(upgrade, HttpParserUpgrade)
+        self._left = self._parsed[upgrade.args[0] :]
+        lengths = [line for line in self.headers if line[0] in LENGTH_HEADERS and line[1] != b"0"]
+        if not lengths:
+            return
+        head = _KnownHead(self)
+        self.parser = HttpRequestParser(head)
+        try:
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(b"%s: %s\r\n" % line for line in lengths))
+        except HttpParserError:
+            self._left = b""
+            self.send_400_response("")
+            return
+        head.is_over = self.cycle.more_body = self._in_request = True
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's word for what is not HTTP."""
@@ -153,3 +182,20 @@ class PatientProtocol(HttpToolsProtocol):
             )
             self.transport.write((head + body).encode())
         self.transport.close()
+
+
+class _KnownHead:
+    """What a parser tells that is first given the end of a head that its protocol has had: nothing until `is_over`."""
+
+    def __init__(self, protocol: PatientProtocol) -> None:
+        self.is_over = False
+        self._protocol = protocol
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        tell = getattr(self._protocol, name)
+
+        def told(*arguments: Any) -> None:
+            if self.is_over:
+                tell(*arguments)
+
+        return told
