@@ -151,6 +151,16 @@ def test_going_back_works_when_the_current_one_is_gone(model_dir: Path) -> None:
     assert rollback(model_dir) == "0002"
 
 
+def test_going_back_from_a_release_that_lies_elsewhere(model_dir: Path, tmp_path: Path) -> None:
+    grow(model_dir, 2)
+    elsewhere = copied(model_dir / "current", tmp_path / "release-a")
+    (model_dir / "current").unlink()
+    (model_dir / "current").symlink_to(elsewhere)
+    with pytest.raises(BadModelDir, match="got 'release-a' for the current release, expected one of 0001, 0002"):
+        rollback(model_dir)
+    assert rollback(model_dir, "0001") == "0001"
+
+
 def edit_manifest_of(model_dir: Path, name: str, changes: dict[str, object]) -> None:
     (model_dir / "versions" / name / "manifest.json").chmod(0o644)
     edit_manifest(model_dir / "versions" / name, changes)

@@ -129,6 +129,11 @@ def rollback(model_dir: Path, release: str | None = None) -> str:
     if release is not None:
         return use(model_dir, release)
     names, current = _names(model_dir), current_name(model_dir)
+    if current is not None and not current.isdecimal():
+        raise BadModelDir(
+            f"got {quoted(current)} for the current release, expected one of {', '.join(names)} to go back from: "
+            "choose one by `audiorec use`"
+        )
     for name in reversed(names):
         manifest, _, _ = _looked_at(model_dir / "versions" / name)
         is_older = current is None or int(name) < int(current)
