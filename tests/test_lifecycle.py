@@ -216,6 +216,20 @@ def test_what_cannot_be_opened_is_deleted_too(model_dir: Path) -> None:
     assert prune(model_dir, 1).deleted == ["0001", "0002"]
 
 
+def test_of_a_release_on_another_disk_the_link_is_deleted(model_dir: Path, tmp_path: Path) -> None:
+    grow(model_dir, 4)
+    versions = model_dir / "versions"
+    (versions / "0001").rename(tmp_path / "0001")
+    (versions / "0001").symlink_to(tmp_path / "0001")
+    shutil.rmtree(versions / "0002")
+    (versions / "0002").write_text("a file that somebody put here")
+    with Hold(tmp_path / "0001"):
+        assert prune(model_dir, 1).held == ["0001"]
+    assert prune(model_dir, 1).deleted == ["0001"]
+    assert os.listdir(versions) == ["0004"]
+    open_release(tmp_path / "0001", verify=True)
+
+
 def test_what_a_killed_one_left_goes_with_the_next(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grow(model_dir, 3)
 

@@ -176,7 +176,7 @@ def prune(model_dir: Path, keep: int) -> Pruned:
         wanted = [name for name in names[:-keep] if name != current]
         with writing_to_disk("the releases"):
             for leftover in versions.glob(f"{GONE_PREFIX}*"):
-                shutil.rmtree(leftover)
+                _remove(leftover)
             deleted = [name for name in wanted if _delete(versions / name)]
             sync_directory(versions)
         kept = [name for name in names if name not in deleted]
@@ -194,5 +194,13 @@ def _delete(release_dir: Path) -> bool:
             release_dir.rename(moved)
     except BadModelDir:  # without a manifest it cannot be held, nor opened
         release_dir.rename(moved)
-    shutil.rmtree(moved)
+    _remove(moved)
     return True
+
+
+def _remove(path: Path) -> None:
+    """A folder with all that is in it; of a link to one, on another disk perhaps, the link alone."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
