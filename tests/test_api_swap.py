@@ -564,6 +564,10 @@ class TestUnreadable:
             wait_until(lambda: serves(client, "0002"))
 
 
+def fail_for_want_of_files(*_: object, **__: object) -> None:
+    raise OSError(24, "Too many open files")
+
+
 class TestVerifying:
     @pytest.mark.parametrize(
         ("child", "fragment"),
@@ -581,6 +585,30 @@ class TestVerifying:
             make_current(model_dir, "0002")
             assert fragment in refused(client)
             assert serves(client, "0001")
+
+    @pytest.mark.parametrize(
+        ("broken", "fragment"),
+        [
+            (
+                (verifier, "CHILD", "import os; os.kill(os.getpid(), 9)"),
+                "got the process that verified the release killed",
+            ),
+            ((verifier.Verifier, "verify", fail_for_want_of_files), "got OSError while opening it"),
+        ],
+    )
+    def test_a_release_that_was_refused_for_no_fault_of_its_own_is_tried_again(
+        self, model_dir: Path, monkeypatch: pytest.MonkeyPatch, broken: tuple[Any, str, Any], fragment: str
+    ) -> None:
+        with serving(model_dir) as client:
+            with monkeypatch.context() as patched:
+                patched.setattr(*broken)
+                make_current(model_dir, "0002")
+                assert fragment in refused(client)
+            time.sleep(0.3)
+            assert serves(client, "0001")
+            client.app.state.service.follower._retry_at_s = 0.0  # its 30 s are over
+            wait_until(lambda: serves(client, "0002"))
+            assert client.get("/ready").json()["refused_release"] is None
 
     def test_the_service_stops_while_a_release_is_verified(
         self, model_dir: Path, monkeypatch: pytest.MonkeyPatch

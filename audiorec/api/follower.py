@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from audiorec.api import metrics
 from audiorec.api.sighting import Note, Sighting, find, look, look_at
@@ -15,6 +17,7 @@ from audiorec.release import Release
 from audiorec.release.holds import Hold
 
 LOG = logging.getLogger("audiorec")
+RETRY_S = 30.0  # after which a release is tried again that was refused for no fault of its own
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Follower:
         self._note = Note(metrics.shared_dir())
         self._served: Sighting | None = None
         self._refused: Sighting | None = None
+        self._retry_at_s = math.inf  # by the monotonic clock, while one is refused
         self._last: Sighting | None = None
         self._readable = True
 
@@ -102,7 +106,10 @@ class Follower:
             LOG.warning("the model directory can%s be read, the open release is served on", "" if readable else "not")
 
     def _is_worth_a_try(self, seen: Sighting) -> bool:
-        """Not when it is served or was refused as it is now, and not while its files are still being changed."""
+        """Not when it is served or was refused as it is now, and not while its files are still being changed.
+
+        One that was refused for want of memory, files or processes is as good as before: it is tried after a while.
+        """
         assert self._served is not None
         last, self._last = self._last, seen
         if seen.shows(self._served):
@@ -110,7 +117,7 @@ class Follower:
             return False
         if seen == self._refused:
             metrics.REFUSED.set(1)
-            return False
+            return monotonic() >= self._retry_at_s
         known = {sighting.target for sighting in (self._served, self._refused) if sighting is not None}
         return seen.target not in known or seen == last
 
@@ -147,6 +154,7 @@ class Follower:
             LOG.error("release %s", seen.name, exc_info=error)
         LOG.warning("release %s is refused, the one before it is still served: %s", seen.name, reason)
         self._refused, self.refusal = seen, Refusal(seen.name, reason)
+        self._retry_at_s = math.inf if isinstance(error, BadModelDir) else monotonic() + RETRY_S
         metrics.RELEASE_REFUSALS.inc()
         metrics.REFUSED.set(1)
 

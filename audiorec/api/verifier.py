@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -35,7 +36,7 @@ class Verifier:
         """Takes as long as reading every byte of the release; for threads.
 
         state: what its files look like from outside. A verdict holds for as long as that is the same.
-        Raises BadModelDir, NotReady after `close`.
+        Raises BadModelDir; NotReady after `close`, and when the system has killed the process that verifies.
         """
         if self._shared_dir is None:
             refusal = self._refusal(directory)
@@ -91,6 +92,10 @@ class Verifier:
             raise _closing()
         if process.returncode in (0, REFUSED):
             return told.strip()
+        if process.returncode == -signal.SIGKILL:  # nothing in a release does that, a system without memory does
+            raise NotReady(
+                "got the process that verified the release killed, expected it to end: give the service more memory"
+            )
         error = traceback.strip().rpartition("\n")[2].partition(":")[0] or f"exit status {process.returncode}"
         return f"got {error} from the process that verified the release, expected a clean end: build it again"
 
