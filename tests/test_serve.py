@@ -205,6 +205,14 @@ class TestStop:
             assert left_behind(server) == []
             assert "Traceback" not in server.log
 
+    def test_before_anything_listens(self, catalogue: Catalogue, tmp_path: Path) -> None:
+        """A large release is verified for a while."""
+        with running(tmp_path, serve(catalogue)) as server:
+            wait_until(lambda: left_behind(server) != [])
+            assert server.stop() == 0
+            assert left_behind(server) == []
+            assert "Traceback" not in server.log
+
     def test_by_the_keyboard(self, catalogue: Catalogue, tmp_path: Path) -> None:
         with running(tmp_path, serve(catalogue)) as server:
             server.wait_until_ready()

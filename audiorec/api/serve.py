@@ -75,7 +75,7 @@ def run(
         timeout_worker_healthcheck=WORKER_SILENCE_S,
     )
     _allow_many_connections()
-    with _bound(host, port) as listener, _shared_dir() as shared_dir:
+    with _bound(host, port) as listener, _stoppable(), _shared_dir() as shared_dir:
         _verify(settings.model_dir, shared_dir)
         with writing_to_disk("what the workers share"):
             make_buckets_file(shared_dir / BUCKETS_FILE)
@@ -89,6 +89,21 @@ def run(
             has_served = _serve(config, listener, shared_dir)
         if not has_served:
             raise NotReady("got a service that could not start, expected one that can: the lines above say why")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM ends the block as well, from which the server takes it over: what is temporary is deleted."""
+
+    def stop(number: int, frame: object) -> None:
+        LOG.info("told to stop before anything listens")
+        sys.exit()
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
