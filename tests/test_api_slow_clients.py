@@ -14,6 +14,8 @@ from api_fixtures import Catalogue
 from servers import Running, read_answer, refused, running
 from waiting import wait_until
 
+from audiorec.api.security import NOTHING, POLICY, SECURITY_HEADERS
+
 HEAD = b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\n"
 GET = b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n"
 DROPS_S = 0.1
@@ -158,7 +160,10 @@ class TestForeigners:
 
     def test_who_speaks_no_http(self, server: Running) -> None:
         with server.raw(b"\x16\x03\x01\x02\x00\x01\x00") as connection:  # TLS
-            assert "got a request that is not HTTP" in refused(read_answer(connection), 400, "bad_request")
+            answer = read_answer(connection)
+        assert "got a request that is not HTTP" in refused(answer, 400, "bad_request")
+        for name, value in (*SECURITY_HEADERS, (POLICY, NOTHING)):  # as every other answer has them
+            assert answer[1][name.decode()] == value.decode()
 
 
 class TestHeads:

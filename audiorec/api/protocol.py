@@ -171,6 +171,7 @@ class PatientProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, code: str, message: str) -> None:
         """In the one shape, where no answer has begun, and ends the connection; the application hears that it ended."""
         from audiorec.api import metrics  # which must not be imported by whoever sets up its folder
+        from audiorec.api.security import NOTHING, POLICY, SECURITY_HEADERS
 
         metrics.REFUSALS.labels(code).inc()
         request_id = os.urandom(16).hex()
@@ -178,9 +179,10 @@ class PatientProtocol(HttpToolsProtocol):
             body = json.dumps({"error": {"code": code, "message": message, "request_id": request_id}})
             head = (
                 f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-                f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n\r\n"
+                f"content-length: {len(body)}\r\nx-request-id: {request_id}\r\nconnection: close\r\n"
             )
-            self.transport.write((head + body).encode())
+            lines = b"".join(b"%s: %s\r\n" % line for line in (*SECURITY_HEADERS, (POLICY, NOTHING)))
+            self.transport.write(b"%s%s\r\n%s" % (head.encode(), lines, body.encode()))
         self.transport.close()
 
 
