@@ -18,7 +18,7 @@ from audiorec.publishing.lifecycle import list_releases, prune, rollback, use
 from audiorec.publishing.workplace import Workplace
 from audiorec.release import current_name, make_current, open_release, publish, release_names
 from audiorec.release.guard import Guard
-from audiorec.release.holds import Hold
+from audiorec.release.holds import Hold, is_held
 
 
 @pytest.fixture
@@ -124,6 +124,23 @@ def test_a_release_from_elsewhere_is_taken_over(model_dir: Path, tmp_path: Path)
     remove(server_dir, ["100%.wav"])
     assert use(server_dir, str(elsewhere)) == "0003"
     assert release_names(server_dir) == ["0001", "0002", "0003"]
+
+
+def test_a_release_from_elsewhere_is_held_while_it_is_copied(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = copied(model_dir, tmp_path / "elsewhere") / "versions" / "0001"
+    copyfile, held = shutil.copyfile, []
+
+    def watched(source: Path, target: Path) -> None:
+        held.append(is_held(elsewhere))
+        copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", watched)
+    assert use(tmp_path / "new", str(elsewhere)) == "0001"
+    assert held
+    assert all(held)
+    assert not is_held(elsewhere)
 
 
 def test_going_back_is_to_the_release_before(model_dir: Path) -> None:

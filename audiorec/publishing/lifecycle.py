@@ -105,7 +105,8 @@ def use(model_dir: Path, release: str) -> str:
 
 
 def _take_over(model_dir: Path, elsewhere: Path) -> str:
-    manifest = open_release(elsewhere).manifest
+    release = open_release(elsewhere)  # which holds it while it is copied
+    manifest = release.manifest
     with Workplace(model_dir).locked() as work:
         there = already_published(manifest.build_key, model_dir, Guard(make_current=True))
         if there is not None:
