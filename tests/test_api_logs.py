@@ -63,6 +63,11 @@ def client(catalogue: Catalogue) -> Iterator[TestClient]:
 
 
 class TestRequests:
+    def test_head_is_not_get(self, client: TestClient, log: JsonLog) -> None:
+        for method in ("HEAD", "GET"):
+            assert client.request(method, "/model").status_code == 200
+        assert [(line["method"], line["route"]) for line in log.requests] == [("HEAD", "/model"), ("GET", "/model")]
+
     def test_each_is_a_line_of_what_happened(self, client: TestClient, log: JsonLog, catalogue: Catalogue) -> None:
         answer = ask(client, {"clip_id": ID})
         (line,) = log.requests

@@ -126,6 +126,11 @@ class TestSpans:
             ask(client, {"clip_id": ID})
         assert [span.name for span in collector.spans] == ["audiorec.search", "POST /nearest"]
 
+    def test_head_is_not_get(self, catalogue: Catalogue, collector: Collector) -> None:
+        with serving(catalogue) as client:
+            client.head("/model")
+        assert attributes_of(collector.named("HEAD /model"))["http.request.method"] == "HEAD"
+
     def test_requests_at_once_do_not_mix(self, catalogue: Catalogue, collector: Collector) -> None:
         with serving(catalogue) as client:
             threads = [

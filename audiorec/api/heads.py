@@ -23,3 +23,8 @@ class HeadAsGet:
 
 def is_head(request: Request) -> bool:
     return IS_HEAD in request.scope
+
+
+def method_of(scope: Scope) -> str:
+    """As the client said it."""
+    return "HEAD" if IS_HEAD in scope else str(scope["method"])

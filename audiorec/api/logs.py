@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from audiorec.api.heads import method_of
 from audiorec.api.middleware import route_of
 from audiorec.api.service import service_of
 from audiorec.errors import NotReady
@@ -60,7 +61,7 @@ def _log(scope: Scope, facts: dict[str, Any]) -> None:
     key = state.get("key")
     fields = {
         "request_id": state["request_id"],
-        "method": scope["method"],
+        "method": method_of(scope),
         "route": route_of(scope),
         **facts,
         "client": client[0] if client else None,

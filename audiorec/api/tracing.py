@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import audiorec
+from audiorec.api.heads import method_of
 from audiorec.api.logs import release_of
 from audiorec.api.middleware import route_of
 from audiorec.api.stages import trace_stages
@@ -28,7 +29,7 @@ EXPORTERS = {
     "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
 }
 FLUSH_S = 3.0  # for the last spans; a collector that is away keeps nobody from stopping
-SPAN_ATTRIBUTES = {"http.request.method": "method", "url.scheme": "scheme", "network.protocol.version": "http_version"}
+SPAN_ATTRIBUTES = {"url.scheme": "scheme", "network.protocol.version": "http_version"}
 
 
 def is_configured() -> bool:
@@ -105,7 +106,7 @@ class Traces:
             if name in (b"traceparent", b"tracestate")
         }
         parent = self._propagator.extract(carrier)
-        with self._tracer.start_as_current_span(scope["method"], parent, self._kind) as span:
+        with self._tracer.start_as_current_span(method_of(scope), parent, self._kind) as span:
             scope["state"]["trace_id"] = f"{span.get_span_context().trace_id:032x}"
 
             async def send_and_see(message: Message) -> None:
@@ -127,6 +128,7 @@ def _describe(span: "Span", scope: Scope) -> None:
     key, error_code = state.get("key"), state.get("error_code")
     facts = {name: scope[field] for name, field in SPAN_ATTRIBUTES.items()}
     facts |= {
+        "http.request.method": method_of(scope),
         "http.route": route,
         "url.path": scope["path"],
         "client.address": client[0] if client else None,
@@ -135,5 +137,5 @@ def _describe(span: "Span", scope: Scope) -> None:
         "audiorec.key": key.name if key else None,
         "audiorec.release": release_of(scope),
     }
-    span.update_name(f"{scope['method']} {route}")
+    span.update_name(f"{method_of(scope)} {route}")
     span.set_attributes({name: value for name, value in facts.items() if value is not None})
