@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -29,7 +30,7 @@ from audiorec.api import follower, metrics, verifier
 from audiorec.api.app import create_app
 from audiorec.api.schemas import Model, Readiness
 from audiorec.api.service import Service
-from audiorec.api.sighting import Sighting
+from audiorec.api.sighting import Sighting, look
 from audiorec.api.verifier import Verifier
 from audiorec.errors import BadModelDir
 from audiorec.release import SERVED_FILES, Release, make_current, open_release
@@ -609,6 +610,33 @@ class TestVerifying:
             client.app.state.service.follower._retry_at_s = 0.0  # its 30 s are over
             wait_until(lambda: serves(client, "0002"))
             assert client.get("/ready").json()["refused_release"] is None
+
+    def test_a_release_that_was_gone_back_from_while_it_was_verified_is_not_served(
+        self, model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        begun, may_end, looks = threading.Event(), threading.Event(), []
+
+        def verify(*_: object, **__: object) -> None:
+            begun.set()
+            assert may_end.wait(60)
+
+        def looked(model_dir: Path) -> Sighting | None:
+            looks.append(may_end.is_set())
+            return look(model_dir)
+
+        monkeypatch.setattr(verifier.Verifier, "verify", verify)
+        monkeypatch.setattr(follower, "look", looked)
+        caplog.set_level(logging.INFO, "audiorec")
+        with serving(model_dir) as client:
+            make_current(model_dir, "0002")
+            assert begun.wait(60)
+            make_current(model_dir, "0001")
+            may_end.set()
+            wait_until(lambda: sum(looks) >= 3)
+            assert serves(client, "0001")
+            assert "serving release 0002" not in caplog.text
+            make_current(model_dir, "0002")
+            wait_until(lambda: serves(client, "0002"))
 
     def test_the_service_stops_while_a_release_is_verified(
         self, model_dir: Path, monkeypatch: pytest.MonkeyPatch

@@ -94,6 +94,9 @@ class Follower:
         except Exception as error:
             self._refuse(seen, error)
         else:
+            now = await loop.run_in_executor(self._thread, look, self._model_dir)
+            if now is not None and self._served is not None and now.shows(self._served):
+                return  # somebody went back while this one was verified
             serve(release)
             self._served = seen
             self._forget_refusal()
