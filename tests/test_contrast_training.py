@@ -275,6 +275,14 @@ def test_figures_with_labels_and_without(clips: Clips, unlabelled: Clips) -> Non
     assert "P@5" not in measured.said
 
 
+def test_an_encoder_that_gives_no_numbers_is_no_best_one(clips: Clips, tmp_path: Path) -> None:
+    with pytest.raises(TrainingFailed, match=r"validation loss of nan at step 1.*last\.pt of step 0"):
+        train(clips, tmp_path / "run", contrast_settings(learning_rate=1e30, validate_steps=1))
+    assert not (tmp_path / "run/best.pt").exists()
+    weights = read_contrast(tmp_path / "run/last.pt")["model"]
+    assert all(bool(torch.isfinite(value).all()) for value in weights.values() if value.is_floating_point())
+
+
 def assert_same(one: Any, other: Any) -> None:
     if isinstance(one, dict):
         assert one.keys() == other.keys()

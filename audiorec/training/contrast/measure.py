@@ -1,5 +1,6 @@
 """How good an encoder is while it is trained: retrieval among clips that were held back, the same crops every time."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,7 @@ class Measure:
     def figures(self, encoder: Base) -> dict[str, float]:
         """Fits the encoder's last step on the plain crops. Returns p5 and map (where labels allow it), hubness, mrr:
         the mean reciprocal rank of a clip among all, asked for by its disturbed crop; and loss, what is missing of 1.
+        None of them is a number when a feature is none: whatever is sorted by such has ranks that mean nothing.
         """
         device = encoder.whiten.mean.device
         generator = torch.Generator().manual_seed(self.settings.seed)
@@ -52,11 +54,13 @@ class Measure:
                 encoder.pre(torch.from_numpy(self.disturbed[part]).to(device)), self.settings, generator
             )
             disturbed.append(encoder.core(log_mel))
-        features = torch.cat(plain)
+        features, of_disturbed = torch.cat(plain), torch.cat(disturbed)
+        if not bool(torch.isfinite(features).all() & torch.isfinite(of_disturbed).all()):
+            return {"loss": math.nan, "hubness": math.nan, "mrr": math.nan}
         encoder.fit(features)
         vectors = encoder.post(features).cpu().numpy()
         scores = evaluate(vectors, self.truth, seed=self.settings.seed)
-        mrr = reciprocal_rank(encoder.post(torch.cat(disturbed)).cpu().numpy(), vectors)
+        mrr = reciprocal_rank(encoder.post(of_disturbed).cpu().numpy(), vectors)
         found = {"hubness": scores.hubness, "mrr": mrr}
         if not scores.n_queries:
             return {"loss": 1 - mrr, **found}
