@@ -247,6 +247,17 @@ def test_a_batch_is_a_function_of_seed_and_step(clips: Clips) -> None:
     assert not set(batch.instances.tolist()) & set(clips.instance[held_back(clips, 0.3, seed=0)[1]].tolist())
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_views_are_disturbed_by_seed_and_step(seed: int, clips: Clips) -> None:
+    one, other = learner(clips), learner(clips, seed=seed)
+    other.model.load_state_dict(one.model.state_dict())
+    waveforms = one.batch(7).waveforms
+    first, again = (one._vectors(waveforms, 7) for _ in range(2))
+    assert torch.equal(first, again)
+    for differing in (one._vectors(waveforms, 8), other._vectors(waveforms, 7)):
+        assert not torch.allclose(first, differing)
+
+
 def test_the_average_follows_the_weights() -> None:
     model = ContrastModel(TINY_CONV)
     with torch.no_grad():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from audiorec.encoders.shipped import CHECKPOINT_KIND
+from audiorec.training.chance import generator_of
 from audiorec.training.contrast.clips import Clips, Ids
 from audiorec.training.contrast.losses import contrast
 from audiorec.training.contrast.measure import Measure
@@ -23,8 +24,7 @@ from audiorec.training.state import TrainingState
 
 MAX_GRADIENT_NORM = 5.0
 START_CLIPS = 256  # what the scale of the spectrograms begins from
-AUGMENTATION = 1  # set apart the random numbers of a step's two uses
-START = 2
+AUGMENTATION, START = 1, 2  # set apart what is random besides a step's clips and crops
 CACHED_VIEWS = 4
 
 
@@ -63,7 +63,7 @@ class ContrastLearner:
     @torch.no_grad()
     def start_scale(self) -> None:
         """Sets what spectrograms are normalised by, before any was learnt from."""
-        rng = np.random.default_rng((self.settings.seed, START))
+        rng = np.random.default_rng((self.settings.seed, 0, START))
         rows, _ = self._sampler.pairs(START_CLIPS, rng)
         waveforms = np.stack([crop(self._clips.pcm(row), self.settings.crop_samples, rng) for row in rows])
         log_mel = self._log_mel(waveforms[:, None])
@@ -126,7 +126,7 @@ class ContrastLearner:
 
     def _vectors(self, waveforms: npt.NDArray[np.float32], step: int) -> Tensor:
         """(N, 1, crop_samples) -> (N, config.dim) float32."""
-        generator = torch.Generator().manual_seed((self.settings.seed << 31) + 2 * step + AUGMENTATION)
+        generator = generator_of(self.settings.seed, step, AUGMENTATION)
         with torch.no_grad():
             log_mel = augmented(self._log_mel(waveforms), self.settings, generator)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocasts):

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from audiorec.generate.adapters import adapter_weights, attach, linear_layers, probe
+from audiorec.training.chance import generator_of
 from audiorec.training.contrast.learner import computes_bfloat16
 from audiorec.training.data import Array
 from audiorec.training.descent import check_finite, descend
@@ -123,7 +124,7 @@ class AdapterLearner:
     def _loss(self, batch: Batch) -> Tensor:
         """What is random is a function of the seed and the step."""
         parts, device = self.parts, self.parts.device
-        generator = torch.Generator().manual_seed((self.settings.seed << 31) + batch.step)
+        generator = generator_of(self.settings.seed, batch.step)
         latents = parts.latents(torch.from_numpy(batch.waveforms), generator)
         noise = torch.randn(latents.shape, generator=generator).to(device)
         timesteps = torch.randint(parts.n_timesteps, (len(latents),), generator=generator).to(device)
