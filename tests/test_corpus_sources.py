@@ -50,6 +50,8 @@ def test_a_licence_that_is_free(licence: str) -> None:
         "CC-BY-NC-ND-2.0", "CC-BY-NC-SA-2.5", "CC-BY-ND-4.0", "GPLv3", "CC-BY-SA-3.0 or GPLv3", "CC-BY-SA-3.0 or GPLv2",
         "Attribution Noncommercial  (3.0) license.", "CC BY (non commercial)", "All rights reserved", "CCBYNC",
         "CC-BY-SA-3.0, no derivatives", "Attribution License.", "MIT or unknown", "by permission, not CC-BY",
+        "CC-BY-NC4.0", "CC BY-NC4", "CC-BY-ND4.0", "CC-BY-NCSA-3.0", "CC-BY-SA_NC", "CC-BY-SANC", "CC-BY NonCom",
+        "CC-BY 3.0, 4.0NC", "CC-BY, personal use only", "CC BY, all rights reserved", "CC BY 3.0, Sampling Plus",
     ],
 )  # fmt: skip
 def test_a_licence_that_is_not(licence: str) -> None:

@@ -15,8 +15,9 @@ from audiorec.training.corpus.words import WORDS, word_label
 EXCERPT_S = 8.192
 MAX_EXCERPTS = 24
 MAX_FILE_S = 3600.0
-_FREE = re.compile(r"\(?cc[ -]?(0|by([ -]sa)?)\b", re.IGNORECASE)
-_BOUND = re.compile(r"\bnc\b|commercial|\bnd\b|no.?deriv|gpl|unknown", re.IGNORECASE)
+_FREE = re.compile(r"\(?cc[ -]?(0|by([ -]sa)?)\b(?!-[a-z])", re.IGNORECASE)
+# a word that begins with NC or ND is bound, whatever is written to it: "NC4.0", "NCSA", "_NC"
+_BOUND = re.compile(r"(?<![a-z])(n[cd]|non)|commercial|no.?deriv|sampling|personal|reserved|gpl|unknown", re.IGNORECASE)
 # what the sets call what the rest of the corpus calls otherwise; names that say nothing become none
 NAMES = {
     **{str(digit): word_label(word) for digit, word in enumerate(WORDS[:10])},
