@@ -131,6 +131,19 @@ def test_few_clips_keep_the_last_step_they_began_with(wav_dir: Path, start: Path
     assert torch.equal(after.whiten.mean, before.whiten.mean)
 
 
+def test_from_nothing_few_clips_keep_the_last_step_that_was_fitted_on_what_they_validate(
+    wav_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted = tiny(wav_dir, tmp_path / "run", None, held_back_share=0.5)
+    assert adapted.before.p5 is not None
+    assert adapted.before.p5 > 0.5, "that of base, whose shape is another one"
+    measured_as(monkeypatch, BAD, GOOD)
+    written = adapt(wav_dir, tmp_path / "run", {}, resume=True).path
+    assert written is not None
+    best = read_contrast(tmp_path / "run/best.pt")["model"]
+    torch.testing.assert_close(load_base(written).whiten.mean, best["encoder.whiten.mean"])
+
+
 def test_a_resumed_run_goes_on_as_it_began(wav_dir: Path, start: Path, tmp_path: Path) -> None:
     first = tiny(wav_dir, tmp_path / "run", start, held_back_share=0.5)
     again = adapt(wav_dir, tmp_path / "run", {}, resume=True)

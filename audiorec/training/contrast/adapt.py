@@ -76,7 +76,7 @@ def adapt(
         _write_json(out_dir / BEGAN_FILE, began)
     ended = train(clips.of(rows), out_dir, settings, start_from=start, resume=resume, say=say)
     after = load_base(ended.best_path)
-    figures = compare(start or load_base(), after, clips, rows, tested, settings)
+    figures = compare(start, after, clips, rows, tested, settings)
     helped, verdict = judged(*figures, len(tested))
     result = {"before": asdict(figures[0]), "after": asdict(figures[1]), "verdict": verdict, "n_tested": len(tested)}
     _write_json(out_dir / RESULT_FILE, result)

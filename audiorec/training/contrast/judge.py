@@ -11,6 +11,7 @@ from audiorec.audio import sounding, windows
 from audiorec.embed import clip_vector, in_batches
 from audiorec.encoders.convnet import folded
 from audiorec.encoders.pretrained import Base
+from audiorec.encoders.shipped import load_base
 from audiorec.evaluate import Truth, evaluate
 from audiorec.fit import EagerEncoder
 from audiorec.fit.last_step import MIN_WINDOWS
@@ -46,19 +47,21 @@ class Figures:
 
 
 def compare(
-    before: Base, after: Base, clips: Clips, learnt: Ids, tested: Ids, settings: ContrastSettings
+    start: Base | None, after: Base, clips: Clips, learnt: Ids, tested: Ids, settings: ContrastSettings
 ) -> tuple[Figures, Figures]:
     """The figures of both on the rows `tested`, at most MAX_TESTED of them.
 
-    Both get a last step that is fitted on the rows `learnt`, or, where these are few, the one that `before` has; they
-    keep it.
+    start: what `after` went on from; None when that was nothing, and it is `base` that it is measured beside. Both get
+    a last step that is fitted on the rows `learnt`; where these are few, the one that `start` has, or each its own,
+    for one network's says nothing of another's. They keep it.
     """
+    before = start or load_base()
     rng = np.random.default_rng(settings.seed)
     fitted_on = rng.permutation(learnt)[:MAX_FITTED]
     if len(fitted_on) >= MIN_WINDOWS:
         for encoder in (before, after):
             encoder.fit(_first_features(encoder, clips, fitted_on))
-    else:
+    elif start is not None:
         last_step = {name: value for name, value in before.state_dict().items() if name.startswith(Base.fitted)}
         after.load_state_dict(last_step, strict=False)
     tested = np.sort(rng.permutation(tested)[:MAX_TESTED])
