@@ -82,7 +82,7 @@ def test_what_helped_is_written_for_a_build(
     torch.testing.assert_close(weight, best["encoder.network.out.weight"], atol=1e-3, rtol=1e-3)
     facts = read_facts(adapted.path)
     assert facts["licence"] == "that of the clips it learnt from"
-    assert facts["began"] == {"from": str(start), "held_back": 0.5}
+    assert facts["began"] == {"from": str(start), "held_back": 0.5, "clips_sha256": from_wavs(wav_dir).sha256()}
 
 
 def test_what_did_not_help_is_not_recommended(
@@ -154,6 +154,25 @@ def test_a_resumed_run_goes_on_as_it_began(wav_dir: Path, start: Path, tmp_path:
     (tmp_path / "run/began.json").write_text("{")
     with pytest.raises(BadCheckpoint, match=r"no whole began\.json"):
         adapt(wav_dir, tmp_path / "run", {}, resume=True)
+
+
+def test_a_resumed_run_learns_from_nothing_that_it_is_told_by(start: Path, tmp_path: Path) -> None:
+    make_wavs(tmp_path / "wav", 45, group_size=3, labelled=True)
+    first = tiny(tmp_path / "wav", tmp_path / "run", start, held_back_share=0.5)
+    make_wavs(tmp_path / "wav", 48, group_size=3, labelled=True)
+    with pytest.raises(BadSetting, match=r"got 48 clips that are not those.*expected the same ones"):
+        adapt(tmp_path / "wav", tmp_path / "run", {}, resume=True)
+    make_wavs(tmp_path / "wav", 45, group_size=5, labelled=True)
+    with pytest.raises(BadSetting, match="got 45 clips that are not those, or not of the labels and groups"):
+        adapt(tmp_path / "wav", tmp_path / "run", {}, resume=True)
+    make_wavs(tmp_path / "wav", 45, group_size=3, labelled=True)
+    assert adapt(tmp_path / "wav", tmp_path / "run", {}, resume=True).before == first.before
+
+
+def test_a_run_from_before_clips_were_noted_is_resumed(wav_dir: Path, start: Path, tmp_path: Path) -> None:
+    first = tiny(wav_dir, tmp_path / "run", start, held_back_share=0.5)
+    (tmp_path / "run/began.json").write_text(json.dumps({"from": str(start), "held_back": 0.5}))
+    assert adapt(wav_dir, tmp_path / "run", {}, resume=True).before == first.before
 
 
 def test_a_second_run_leaves_the_first_one_alone(wav_dir: Path, start: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from audiorec.errors import BadCheckpoint, BadSetting
 from audiorec.files import replacing
 from audiorec.progress import Progress, silent
 from audiorec.training.checkpoint import LAST_FILE
-from audiorec.training.contrast.clips import from_wavs, held_back
+from audiorec.training.contrast.clips import Clips, from_wavs, held_back
 from audiorec.training.contrast.judge import Figures, compare, judged
 from audiorec.training.contrast.settings import ContrastSettings, make_settings
 from audiorec.training.contrast.train import train
@@ -61,14 +61,14 @@ def adapt(
     """
     if resume and (start_from is not None or held_back_share is not None):
         raise BadSetting("got --resume with --from or --held-back, expected it alone: a run goes on as it began")
-    began: dict[str, Any] = (
-        _began(out_dir) if resume else {"from": start_from or "", "held_back": held_back_share or HELD_BACK}
-    )
+    new = {"from": start_from or "", "held_back": held_back_share or HELD_BACK}
+    began: dict[str, Any] = _began(out_dir) if resume else new
     start = _start(began["from"])
     settings = _settings(out_dir, given, config_path, start, resume)
     if n_threads is not None:
         torch.set_num_threads(n_threads)
     clips = from_wavs(converted(audio_dir, out_dir, progress=progress))
+    began = _on_the_same(clips, began)
     rows, tested = held_back(clips, began["held_back"], seed=settings.seed + 1)
     say(f"{len(tested)} of {len(clips)} clips are held back, to tell at the end whether it helped")
     if not (out_dir / LAST_FILE).exists():
@@ -112,9 +112,23 @@ def _settings(
 def _began(out_dir: Path) -> dict[str, Any]:
     try:
         began = json.loads((out_dir / BEGAN_FILE).read_bytes())
-        return {"from": str(began["from"]), "held_back": float(began["held_back"])}
+        kept = {"from": str(began["from"]), "held_back": float(began["held_back"])}
+        return kept | {name: value for name, value in began.items() if name == "clips_sha256"}
     except (OSError, ValueError, KeyError, TypeError):
         raise BadCheckpoint(f"got no whole {BEGAN_FILE}, expected that of a run to resume: begin another") from None
+
+
+def _on_the_same(clips: Clips, began: dict[str, Any]) -> dict[str, Any]:
+    """How a run began, its clips included. Raises BadSetting when they were others: which of them are held back is
+    drawn anew, and so it would have learnt from some of them.
+    """
+    sha256 = clips.sha256()
+    if began.get("clips_sha256", sha256) != sha256:
+        raise BadSetting(
+            f"got {len(clips)} clips that are not those, or not of the labels and groups, that the run began with, "
+            "expected the same ones: name the folder as it was, or begin another run"
+        )
+    return {**began, "clips_sha256": sha256}
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -1,5 +1,7 @@
 """What a contrastive training learns from: clips of a corpus or of a converted folder, and what is known of them."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,11 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def sha256(self) -> str:
+        """Other clips, labels or groups, another one."""
+        known = [[row.get(name, "") for name in ("sha256", "label", "group", "artist")] for row in self.truth]
+        return hashlib.sha256(json.dumps([known, self.group.tolist()]).encode()).hexdigest()
 
     def of(self, rows: Ids) -> "Clips":
         """Some of them, by row."""
