@@ -11,6 +11,7 @@ from trainings import TINY_CONV, contrast_settings, make_wavs, one_thread
 from typer.testing import CliRunner
 
 from audiorec.cli import app
+from audiorec.encoders import make_encoder
 from audiorec.encoders.pretrained import Base
 from audiorec.encoders.shipped import load_base, read_contrast, read_facts, write_base
 from audiorec.errors import BadCheckpoint, BadSetting
@@ -81,8 +82,20 @@ def test_what_helped_is_written_for_a_build(
     weight = load_base(adapted.path).network.out.weight
     torch.testing.assert_close(weight, best["encoder.network.out.weight"], atol=1e-3, rtol=1e-3)
     facts = read_facts(adapted.path)
-    assert facts["licence"] == "that of the clips it learnt from"
+    assert facts["licence"] == "CC0-1.0, and that of the clips it learnt from"
     assert facts["began"] == {"from": str(start), "held_back": 0.5, "clips_sha256": from_wavs(wav_dir).sha256()}
+
+
+def test_the_licence_of_what_it_went_on_from_stays(wav_dir: Path, start: Path, tmp_path: Path) -> None:
+    both = "CC0-1.0, and that of the clips it learnt from"
+    tiny(wav_dir, tmp_path / "run", start, held_back_share=0.5)
+    assert make_encoder("base", tmp_path / "run/best.pt").licence == both
+    adapt(wav_dir, tmp_path / "run", {}, resume=True)
+    assert make_encoder("base", tmp_path / "run/last.pt").licence == both
+    tiny(wav_dir, tmp_path / "again", tmp_path / "run/best.pt", held_back_share=0.5)
+    assert load_base(tmp_path / "again/best.pt").licence == both
+    tiny(wav_dir, tmp_path / "nothing", None, held_back_share=0.5)
+    assert load_base(tmp_path / "nothing/best.pt").licence == "that of the clips it learnt from"
 
 
 def test_what_did_not_help_is_not_recommended(

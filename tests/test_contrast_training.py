@@ -308,12 +308,13 @@ def assert_same(one: Any, other: Any) -> None:
         assert one == other
 
 
-@pytest.mark.parametrize("step", [1, 4])
+@pytest.mark.parametrize(("step", "is_warm"), [(1, False), (4, True)])
 def test_a_resumed_run_equals_an_unbroken_one(
-    step: int, clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step: int, is_warm: bool, clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = contrast_settings()
-    unbroken = train(clips, tmp_path / "unbroken", asked)
+    torch.manual_seed(3)
+    asked, start = contrast_settings(), Base(TINY_CONV) if is_warm else None
+    unbroken = train(clips, tmp_path / "unbroken", asked, start_from=start)
     unchanged = ContrastLearner.step
 
     def step_and_stop(self: ContrastLearner, *arguments: Any) -> dict[str, float]:
@@ -324,7 +325,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
     with monkeypatch.context() as patched:
         patched.setattr(ContrastLearner, "step", step_and_stop)
         with pytest.raises(KeyboardInterrupt):
-            train(clips, tmp_path / "broken", asked)
+            train(clips, tmp_path / "broken", asked, start_from=start)
     assert read_contrast(tmp_path / "broken/last.pt")["step"] == step
     torch.manual_seed(99)  # whatever a new process begins with
     resumed = train(clips, tmp_path / "broken", asked, resume=True)

@@ -35,7 +35,7 @@ def load_base(path: Path = BASE_PATH) -> Base:
         config, facts = described.get("config", "{}"), _facts(described)
     else:
         stored = read_contrast(path)
-        config = json.dumps(stored.get("config"))
+        config, facts = json.dumps(stored.get("config")), stored.get("facts", {})
         of_model: dict[str, Tensor] = stored.get("model", {})
         names = [name for name in of_model if name.startswith(IN_CHECKPOINT)]
         weights = {name.removeprefix(IN_CHECKPOINT): of_model[name] for name in names}

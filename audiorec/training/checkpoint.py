@@ -43,6 +43,7 @@ def _described(state: TrainingState) -> dict[str, Any]:
         "seconds": state.seconds,
         "cpu_seconds": state.cpu_seconds,
         "figures": state.figures,
+        "facts": state.facts,
         "made_with": {"audiorec": audiorec.__version__, "torch": str(torch.__version__), "git": git_commit()},
         "model": state.model.state_dict(),
     }
@@ -84,5 +85,6 @@ def restore(state: TrainingState, stored: dict[str, Any]) -> None:
         state.cpu_seconds = float(stored["cpu_seconds"])
         state.best_loss, state.figures = float(training["best_loss"]), dict(stored["figures"])
         state.validated_step = int(training["validated_step"])
+        state.facts = dict(stored.get("facts", {}))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise BadCheckpoint(f"got a checkpoint whose training state is not whole ({type(error).__name__})") from None

@@ -14,7 +14,7 @@ class TrainingState:
     """kind: of the checkpoint. config: of the model, all that is needed to make it again.
 
     step: how many are done. seconds, cpu_seconds: how long they and their validations took, by the
-    clock and on all cores. figures: of the last validation.
+    clock and on all cores. figures: of the last validation. facts: what is to be said of the model, beside that.
     """
 
     kind: str
@@ -28,3 +28,4 @@ class TrainingState:
     best_loss: float = math.inf
     figures: dict[str, float] = field(default_factory=dict)
     validated_step: int = -1  # when that was
+    facts: dict[str, str] = field(default_factory=dict)

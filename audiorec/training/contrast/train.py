@@ -35,6 +35,12 @@ def train(
             say(f"resumed at step {learner.state.step}")
         elif start_from is not None:
             learner.model.start_from(start_from)
+            learner.state.facts = {"licence": licence_from(start_from.licence)}
         else:
             learner.start_scale()
         return learn(learner, out_dir, resume=resume, say=say)
+
+
+def licence_from(licence: str) -> str:
+    """Of weights that went on from others, which have this one: theirs holds for what came of them."""
+    return licence if licence.endswith(Base.licence) else f"{licence}, and {Base.licence}"
