@@ -14,7 +14,7 @@ from audiorec.cli import app
 from audiorec.encoders import make_encoder
 from audiorec.encoders.pretrained import Base
 from audiorec.encoders.shipped import load_base, read_contrast, read_facts, write_base
-from audiorec.errors import BadCheckpoint, BadSetting
+from audiorec.errors import BadCatalogue, BadCheckpoint, BadSetting
 from audiorec.training.contrast import adapt as module
 from audiorec.training.contrast.adapt import Adapted, adapt
 from audiorec.training.contrast.clips import from_wavs
@@ -203,6 +203,15 @@ def test_a_model_of_another_shape_and_a_start_that_is_not_there(wav_dir: Path, t
         tiny(wav_dir, tmp_path / "run", other)
     with pytest.raises(BadCheckpoint, match=r"got no file none\.pt"):
         tiny(wav_dir, tmp_path / "run", tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize(("n_clips", "group_size", "left"), [(9, 1, "7 clips of 7"), (20, 10, "10 clips of 1")])
+def test_too_few_are_left_once_some_are_held_back(
+    n_clips: int, group_size: int, left: str, start: Path, tmp_path: Path
+) -> None:
+    wav_dir = make_wavs(tmp_path / "wav", n_clips, group_size=group_size)
+    with pytest.raises(BadCatalogue, match=f"got {left} groups to learn from and to validate on.*or hold back fewer"):
+        tiny(wav_dir, tmp_path / "run", start)
 
 
 def test_a_warm_start_is_gentle(wav_dir: Path, start: Path, tmp_path: Path) -> None:

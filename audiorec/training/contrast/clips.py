@@ -95,7 +95,8 @@ def held_back(clips: Clips, share: float, *, seed: int) -> tuple[Ids, Ids]:
     n_groups = int(clips.group.max()) + 1 if len(clips) else 0
     if len(clips) < MIN_CLIPS or n_groups < MIN_GROUPS:
         raise BadCatalogue(
-            f"got {len(clips)} clips of {n_groups} groups, expected at least {MIN_CLIPS} clips of {MIN_GROUPS} groups"
+            f"got {len(clips)} clips of {n_groups} groups to learn from and to validate on, expected at least "
+            f"{MIN_CLIPS} clips of {MIN_GROUPS} groups: add clips of other groups, or hold back fewer"
         )
     sizes = np.bincount(clips.group)
     order = np.random.default_rng(seed).permutation(n_groups)
