@@ -16,6 +16,7 @@ from audiorec.encoders.pretrained import Base
 from audiorec.encoders.shipped import load_base, read_contrast, read_facts, write_base
 from audiorec.errors import BadCatalogue, BadCheckpoint, BadSetting
 from audiorec.training.contrast import adapt as module
+from audiorec.training.contrast import judge
 from audiorec.training.contrast.adapt import Adapted, adapt
 from audiorec.training.contrast.clips import from_wavs
 from audiorec.training.contrast.judge import Figures, judged
@@ -96,6 +97,16 @@ def test_the_licence_of_what_it_went_on_from_stays(wav_dir: Path, start: Path, t
     assert load_base(tmp_path / "again/best.pt").licence == both
     tiny(wav_dir, tmp_path / "nothing", None, held_back_share=0.5)
     assert load_base(tmp_path / "nothing/best.pt").licence == "that of the clips it learnt from"
+
+
+def test_of_many_clips_held_back_those_are_told_that_were_measured(
+    wav_dir: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for one in (module, judge):
+        monkeypatch.setattr(one, "MAX_TESTED", 21)
+    adapted = tiny(wav_dir, tmp_path / "run", start, held_back_share=0.5)
+    assert "on 21 clips held back" in adapted.verdict
+    assert json.loads((tmp_path / "run/result.json").read_bytes())["n_tested"] == 21
 
 
 def test_what_did_not_help_is_not_recommended(

@@ -15,7 +15,7 @@ from audiorec.files import replacing
 from audiorec.progress import Progress, silent
 from audiorec.training.checkpoint import LAST_FILE
 from audiorec.training.contrast.clips import Clips, from_wavs, held_back
-from audiorec.training.contrast.judge import Figures, compare, judged
+from audiorec.training.contrast.judge import MAX_TESTED, Figures, compare, judged
 from audiorec.training.contrast.settings import ContrastSettings, make_settings
 from audiorec.training.contrast.train import train
 from audiorec.training.loop import Ended, Say, unsaid
@@ -77,8 +77,9 @@ def adapt(
     ended = train(clips.of(rows), out_dir, settings, start_from=start, resume=resume, say=say)
     after = load_base(ended.best_path)
     figures = compare(start, after, clips, rows, tested, settings)
-    helped, verdict = judged(*figures, len(tested))
-    result = {"before": asdict(figures[0]), "after": asdict(figures[1]), "verdict": verdict, "n_tested": len(tested)}
+    n_tested = min(len(tested), MAX_TESTED)
+    helped, verdict = judged(*figures, n_tested)
+    result = {"before": asdict(figures[0]), "after": asdict(figures[1]), "verdict": verdict, "n_tested": n_tested}
     _write_json(out_dir / RESULT_FILE, result)
     path = out_dir / ENCODER_FILE
     path.unlink(missing_ok=True)
