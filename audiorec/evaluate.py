@@ -80,6 +80,11 @@ class Scores:
     chance: float
     per_label: dict[str, dict[str, float]]  # label -> n_queries, p5, map
 
+    @property
+    def n_telling(self) -> int:
+        """How many queries say anything of the vectors: none where all clips share a label, and any order is right."""
+        return self.n_queries if self.chance < 1 else 0
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

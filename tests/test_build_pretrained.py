@@ -184,7 +184,9 @@ def test_every_family_makes_a_release(name: str, few: Path, tmp_path: Path) -> N
     facts = quickly(few, tmp_path / "model", encoder=name, model=str(source))
     assert facts.layer is not None
     assert (facts.name, facts.layer.index) == (name, 1)
-    assert facts.layer.why == "the one in the middle, for 6 clips that share a label are too few to choose by"
+    assert (
+        facts.layer.why == "the one in the middle: 6 clips that share a label with some others are too few to choose by"
+    )
     (found,) = Nearest(tmp_path / "model").search_file(few / "high/01.wav", k=1).to_dicts()
     assert (found["clip_id"], found["similarity"]) == ("high/01.wav", pytest.approx(1, abs=1e-4))
 

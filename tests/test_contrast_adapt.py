@@ -10,6 +10,7 @@ import torch
 from trainings import TINY_CONV, contrast_settings, make_wavs, one_thread
 from typer.testing import CliRunner
 
+from audiorec.catalogue.convert import CLIPS_FILE, read_conversion, write_rows
 from audiorec.cli import app
 from audiorec.encoders import make_encoder
 from audiorec.encoders.pretrained import Base
@@ -140,6 +141,15 @@ def test_what_counts_as_help(before: Figures, after: Figures, n_tested: int, hel
 
 def test_without_labels_copies_decide(start: Path, tmp_path: Path) -> None:
     adapted = tiny(make_wavs(tmp_path / "wav", 45), tmp_path / "run", start, held_back_share=0.5)
+    assert adapted.before.p5 is adapted.after.map is None
+    assert "MRR" in adapted.verdict
+
+
+def test_a_label_that_all_have_decides_as_little_as_none(start: Path, tmp_path: Path) -> None:
+    wav_dir = make_wavs(tmp_path / "wav", 45)
+    rows = read_conversion(wav_dir).clips
+    write_rows(wav_dir / CLIPS_FILE, list(rows[0]), [{**row, "label": "clips"} for row in rows])
+    adapted = tiny(wav_dir, tmp_path / "run", start, held_back_share=0.5)
     assert adapted.before.p5 is adapted.after.map is None
     assert "MRR" in adapted.verdict
 

@@ -4,6 +4,7 @@ import json
 import math
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,15 @@ def test_figures_with_labels_and_without(clips: Clips, unlabelled: Clips) -> Non
     assert measured.figures["loss"] == pytest.approx(1 - measured.figures["mrr"])
     assert "p5" not in measured.figures
     assert "P@5" not in measured.said
+
+
+def test_one_label_for_all_is_none(clips: Clips) -> None:
+    alike = replace(clips, truth=[{**row, "label": "clips"} for row in clips.truth], labels=[("clips",)] * len(clips))
+    one = learner(alike)
+    assert "p5" not in one.validate().figures
+    assert one.batch(0).labels.shape == (16, 0)
+    losses = one.step(one.batch(0), 1e-3)
+    assert (losses["label"], losses["loss"]) == (0, losses["instance"] / 2)
 
 
 def test_an_encoder_that_gives_no_numbers_is_no_best_one(clips: Clips, tmp_path: Path) -> None:

@@ -138,6 +138,11 @@ def test_without_a_label_that_two_share_there_is_hubness_alone(labels: list[str]
     assert scores.hubness != 0
 
 
+def test_a_label_that_all_clips_have_tells_nothing() -> None:
+    assert (scored([0, 5, 30], "aaa").n_queries, scored([0, 5, 30], "aaa").n_telling) == (3, 0)
+    assert scored([0, 5, 30, 60], "aabb").n_telling == 4
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_catalogue_of_hardly_anything_has_figures(n: int) -> None:
     scores = scored([0, 30][:n], "aa"[:n])

@@ -61,6 +61,12 @@ def test_with_too_few_labels_hubness_does(n_labelled: int) -> None:
     assert "P@5" not in step.why
 
 
+def test_a_label_that_all_clips_have_decides_nothing() -> None:
+    step = chosen(Switch(True), [{"label": "clips", "group": f"{i}"} for i in range(N)])
+    assert step.is_fitted
+    assert "hubness" in step.why
+
+
 def test_a_clip_s_own_group_does_not_count() -> None:
     in_pairs = [{**clip, "group": clip["label"]} for clip in LABELS]
     assert "hubness" in chosen(Switch(False), in_pairs).why, "nothing is left that could answer"

@@ -48,7 +48,7 @@ def _as_it_comes(why: str, n_windows: int) -> LastStep:
 
 
 def _is_better(one: Scores, other: Scores) -> bool:
-    if one.n_queries >= MIN_QUERIES:
+    if one.n_telling >= MIN_QUERIES:
         return retrieval(one) > retrieval(other)
     return one.hubness < other.hubness
 
@@ -59,6 +59,6 @@ def retrieval(scores: Scores) -> float:
 
 
 def _said(scores: Scores) -> str:
-    if scores.n_queries >= MIN_QUERIES:
+    if scores.n_telling >= MIN_QUERIES:
         return f"P@5 {scores.precision['5']:.3f}, mAP {scores.mean_average_precision:.3f}"
     return f"hubness {scores.hubness:.2f}"

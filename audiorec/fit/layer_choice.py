@@ -41,7 +41,7 @@ def choose_layer(
     clips = sample_of(clips)
     n_queries = count_queries(clips)
     if n_queries < MIN_QUERIES:
-        why = f"the one in the middle, for {n_queries} clips that share a label are too few to choose by"
+        why = f"the one in the middle: {n_queries} clips that share a label with some others are too few to choose by"
         return Layer(every.n_layers // 2, every.n_layers, why)
     sha256s = [clip["sha256"] for clip in clips]
     with features_of_catalogue(EagerEncoder(every), sha256s, wav_dir, features_dir, progress) as store:
@@ -66,8 +66,8 @@ def sample_of(clips: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
 
 
 def count_queries(clips: Sequence[Mapping[str, str]]) -> int:
-    """How many of them have a label in common with another that counts."""
-    return evaluate(np.ones((len(clips), 1), np.float32), Truth.of(clips)).n_queries if clips else 0
+    """How many of them have a label in common with another that counts; none where all have."""
+    return evaluate(np.ones((len(clips), 1), np.float32), Truth.of(clips)).n_telling if clips else 0
 
 
 def scores_of(

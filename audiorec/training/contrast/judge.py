@@ -86,7 +86,7 @@ def _figures(encoder: Base, clips: Clips, rows: Ids, settings: ContrastSettings)
         embeddings.append(clip_vector(in_batches(lambda x: ready.post(ready.features(x)), cut[sounding(cut)])))
     scores = evaluate(np.stack(embeddings), Truth.of(clips.truth[row] for row in rows))
     mrr = Measure.of(clips, rows, settings).figures(deepcopy(encoder))["mrr"]
-    if scores.n_queries < MIN_TESTED:
+    if scores.n_telling < MIN_TESTED:
         return Figures(None, None, scores.hubness, mrr)
     return Figures(scores.precision["5"], scores.mean_average_precision, scores.hubness, mrr)
 

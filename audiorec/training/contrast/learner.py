@@ -82,6 +82,7 @@ class ContrastLearner:
         labels = np.zeros((len(rows), len(names)), np.bool_)
         for i, row in enumerate(rows):
             labels[i, [column[label] for label in self._clips.labels[row]]] = True
+        labels = labels[:, ~labels.all(axis=0)]  # what all have is no other's: nothing would be told apart by it
         return Batch(waveforms[:, None], self._clips.instance[rows], labels, step)
 
     def step(self, batch: Batch, learning_rate: float) -> dict[str, float]:

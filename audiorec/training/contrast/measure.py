@@ -62,7 +62,7 @@ class Measure:
         scores = evaluate(vectors, self.truth, seed=self.settings.seed)
         mrr = reciprocal_rank(encoder.post(of_disturbed).cpu().numpy(), vectors)
         found = {"hubness": scores.hubness, "mrr": mrr}
-        if not scores.n_queries:
+        if not scores.n_telling:
             return {"loss": 1 - mrr, **found}
         p5, average = scores.precision["5"], scores.mean_average_precision
         return {"loss": 1 - (p5 + average) / 2, "p5": p5, "map": average, **found}
