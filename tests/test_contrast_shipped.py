@@ -179,6 +179,21 @@ def test_a_build_with_weights_of_its_own_keeps_them_until_it_gets_others(
     assert back.manifest.encoder.features_key == make_encoder("base").features_key()
 
 
+def test_weights_of_another_last_step_alone_take_their_place(clips_dir: Path, tiny: Path, tmp_path: Path) -> None:
+    other = load_base(tiny)
+    other.whiten.mean += 1
+    write_base(other, tmp_path / "other.safetensors", {"licence": "CC-BY-4.0"})
+    first, second, third = (
+        build(clips_dir, tmp_path / "model", checkpoint_path=path, n_workers=1, baselines=False)
+        for path in (tiny, tmp_path / "other.safetensors", tmp_path / "other.safetensors")
+    )
+    facts = second.manifest.encoder
+    assert facts.features_key == first.manifest.encoder.features_key
+    assert facts.key == make_encoder("base", tmp_path / "other.safetensors").key() != first.manifest.encoder.key
+    assert facts.licence == "CC-BY-4.0"
+    assert not third.published
+
+
 def test_a_manifest_from_before_still_opens() -> None:
     from audiorec.release.manifest import EncoderFacts
 

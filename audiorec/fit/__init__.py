@@ -151,6 +151,8 @@ def _sample(sha256s: Sequence[str], share: float) -> Sequence[str]:
 def _still_fits(facts: EncoderFacts, encoder: Encoder, n_windows: int) -> bool:
     before = facts.last_step.n_windows if facts.last_step else facts.fitted_windows
     growth = max(n_windows, before) / max(1, min(n_windows, before))
+    if facts.last_step is not None and not facts.last_step.is_fitted and facts.key != encoder.key():
+        return False  # it was left as it comes, and another one is given, of the same network but another last step
     return facts.features_key == encoder.features_key() and (not encoder.fitted or growth <= REFIT_GROWTH)
 
 
