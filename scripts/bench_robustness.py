@@ -108,32 +108,35 @@ def same_recording(one: Pcm, other: Pcm) -> bool:
     return bool(highest >= SAME * np.linalg.norm(parts[0]) * np.linalg.norm(parts[1]))
 
 
-def nearest_other(vectors: Array, mask: Mask, row: int, sounds: Sounds) -> tuple[float, int]:
-    """(cosine of the nearest clip of the mask that is another recording; how many of the same recording are nearer)."""
+def nearest_other(vectors: Array, mask: Mask, row: int, sounds: Sounds) -> tuple[float | None, int]:
+    """(cosine of the nearest clip of the mask that is another recording, None where none is; how many of the same
+    recording are nearer).
+    """
     similarities, pcm = vectors[mask] @ vectors[row], sounds(row)
-    n_same = 0
-    for place in np.argsort(-similarities):
+    for n_same, place in enumerate(np.argsort(-similarities)):
         if not same_recording(pcm, sounds(int(np.flatnonzero(mask)[place]))):
-            break
-        n_same += 1
-    return float(similarities[place]), n_same
+            return float(similarities[place]), n_same
+    return None, len(similarities)
 
 
 def measured(
     encoder: Ready, vectors: Array, others: list[Mask], rows: list[int], disturbed: list[list[Pcm]], sounds: Sounds
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """vectors: of the whole catalogue. others: for each of the rows the clips of others, (n,).
     disturbed: for each of them the sounds of its COPIES. sounds: those of the catalogue, by row.
+
+    No AUC where nobody has others, as in a folder of one group.
     """
     found = np.stack([[embed(pcm, encoder).vector for pcm in of_row] for of_row in disturbed])  # (rows, COPIES, D)
     cosines = np.einsum("rcd,rd->rc", found, vectors[rows])
     others_found = [nearest_other(vectors, mask, row, sounds) for row, mask in zip(rows, others, strict=True)]
-    nearest = np.array([similarity for similarity, _ in others_found], np.float32)
-    result: dict[str, float] = {}
+    nearest = np.array([similarity for similarity, _ in others_found if similarity is not None], np.float32)
+    result: dict[str, float | None] = {}
     for name, of_copy in zip(COPIES, cosines.T, strict=True):
         result[name] = float(of_copy.mean())
         result[f"{name}, worst"] = float(np.quantile(of_copy, WORST))
-    return {**result, "AUC": auc(cosines.ravel(), nearest), "same": sum(n_same for _, n_same in others_found)}
+    area = auc(cosines.ravel(), nearest) if len(nearest) else None
+    return {**result, "AUC": area, "same": sum(n_same for _, n_same in others_found)}
 
 
 def of_others(conversion: Conversion, rows: list[int]) -> list[Mask]:
@@ -189,7 +192,7 @@ def main() -> None:
             row["folder"],
             row["encoder"],
             *(f"{row[name]:.3f} {row[f'{name}, worst']:.3f}" for name in COPIES),
-            row["AUC"],
+            "" if row["AUC"] is None else row["AUC"],
             row["same"],
         ]
         for row in rows

@@ -30,3 +30,15 @@ def test_copies_of_a_clip_stay_near_it(tmp_path: Path) -> None:
     assert rows["MeanMel"]["1 s silence first"] < base["1 s silence first"], "a baseline hears the silence"
     assert base["AUC"] >= 0.98
     assert base["same"] == 2, "the noise and its copy"
+
+
+def test_a_folder_of_one_group_has_no_others(tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("a.wav", "b.wav"):
+        (clips / name).write_bytes(encoded(tone(0.5, 300 + 50 * len(list(clips.iterdir())))))
+    (clips / "labels.csv").write_text("path,group\na.wav,one\nb.wav,one\n")
+    command = [sys.executable, str(ROOT / "scripts/bench_robustness.py"), str(tmp_path / "work"), str(clips)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "base, as it comes" in done.stdout
