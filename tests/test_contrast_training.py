@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from trainings import TINY_CONV, contrast_settings, make_wavs, one_thread
 
+from audiorec.catalogue.convert import CLIPS_FILE, read_conversion, write_rows
 from audiorec.encoders import make_encoder
 from audiorec.encoders.pretrained import Base
 from audiorec.encoders.shipped import load_base, read_contrast
@@ -159,6 +160,17 @@ def test_labels_and_instances_of_converted_clips(clips: Clips, unlabelled: Clips
     assert len(set(clips.instance.tolist())) == len(clips) == 24
     assert set(unlabelled.labels) == {()}
     assert Truth.of(clips.truth).labels[0] == ("tone",)
+
+
+def test_a_label_said_twice_is_one(tmp_path: Path) -> None:
+    wav_dir = make_wavs(tmp_path, 12, labelled=True)
+    rows = [{**row, "label": "a;a" if i < 3 else ""} for i, row in enumerate(read_conversion(wav_dir).clips)]
+    write_rows(wav_dir / CLIPS_FILE, list(rows[0]), rows)
+    clips = from_wavs(wav_dir)
+    assert clips.labels[:4] == [("a",), ("a",), ("a",), ()]
+    sampler = Sampler(clips, np.arange(12), source_power=0, by_label_share=1, mate_share=0)
+    drawn, _ = sampler.pairs(8, np.random.default_rng(0))
+    assert len(set(drawn.tolist())) > 3, "three clips of a label are too few to draw four of"
 
 
 def make_corpus(corpus_dir: Path) -> Corpus:

@@ -80,7 +80,7 @@ def from_wavs(wav_dir: Path) -> Clips:
     return Clips(
         lambda row: np.memmap(paths[row], "<i2", "r", offset=HEADER_BYTES),
         truth,
-        [tuple(split_labels(row.get("label", ""))) for row in truth],
+        [tuple(dict.fromkeys(split_labels(row.get("label", "")))) for row in truth],
         np.zeros(len(paths), np.int64),
         np.arange(len(paths)),
         _numbered([clip.group for clip in files.values()]),
