@@ -414,18 +414,22 @@ def test_a_loss_that_is_no_number_stops_and_names_the_last_checkpoint(
     assert all(bool(torch.isfinite(value).all()) for value in weights.values() if value.is_floating_point())
 
 
+@pytest.mark.parametrize(
+    ("n_views", "advice"),
+    [(9, "4 would fit: begin anew with --batch-size 4"), (4, "not even 4 would fit: take a smaller model")],
+)
 def test_out_of_memory_says_how_many_clips_would_fit(
-    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    n_views: int, advice: str, clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unchanged = ContrastLearner._vectors
 
     def vectors(self: ContrastLearner, waveforms: np.ndarray[Any, Any], step: int) -> torch.Tensor:
-        if len(waveforms) > 9:
+        if len(waveforms) > n_views:
             torch.empty(2**52)
         return unchanged(self, waveforms, step)
 
     monkeypatch.setattr(ContrastLearner, "_vectors", vectors)
-    with pytest.raises(TrainingFailed, match="batch of 8 clips, 4 would fit: begin anew with --batch-size 4"):
+    with pytest.raises(TrainingFailed, match=f"batch of 8 clips, {advice}"):
         train(clips, tmp_path / "run", contrast_settings())
 
 

@@ -30,9 +30,13 @@ def fitting(attempt: Callable[[Array], None], batch: Array) -> int:
     return 0
 
 
-def no_memory(batch_size: int, unit: str, n_fit: int, *, smaller: str = "a smaller model") -> TrainingFailed:
-    """n_fit: how many of `unit` would have fitted, 0 for not even one. smaller: what to take then."""
-    advice = (
-        f"{n_fit} would fit: begin anew with --batch-size {n_fit}" if n_fit else f"not even 1 would fit: take {smaller}"
-    )
+def no_memory(
+    batch_size: int, unit: str, n_fit: int, *, smaller: str = "a smaller model", at_least: int = 1
+) -> TrainingFailed:
+    """n_fit: how many of `unit` would have fitted. at_least: the smallest batch there is. smaller: what to take where
+    that does not fit.
+    """
+    advice = f"{n_fit} would fit: begin anew with --batch-size {n_fit}"
+    if n_fit < at_least:
+        advice = f"not even {at_least} would fit: take {smaller}"
     return TrainingFailed(f"got no memory for a batch of {batch_size} {unit}, {advice}", code="out_of_memory")

@@ -14,7 +14,7 @@ from audiorec.training.contrast.losses import contrast
 from audiorec.training.contrast.measure import Measure
 from audiorec.training.contrast.model import ContrastModel
 from audiorec.training.contrast.sampler import Sampler
-from audiorec.training.contrast.settings import ContrastSettings
+from audiorec.training.contrast.settings import MIN_BATCH, ContrastSettings
 from audiorec.training.contrast.views import augmented, crop, view
 from audiorec.training.descent import check_finite, descend
 from audiorec.training.loop import Measured
@@ -94,7 +94,7 @@ class ContrastLearner:
                 raise
         self.state.optimizer.zero_grad(set_to_none=True)
         fits = fitting(self._try, batch.waveforms) // 2
-        raise no_memory(self.settings.batch_size, "clips", fits)
+        raise no_memory(self.settings.batch_size, "clips", fits, at_least=MIN_BATCH)
 
     def _step(self, batch: Batch, learning_rate: float) -> dict[str, float]:
         model = self.model

@@ -11,11 +11,13 @@ from audiorec.audio import CLIP_SAMPLES
 from audiorec.encoders.convnet import ConvNetConfig
 from audiorec.training.run_settings import RunSettings, layered, named
 
+MIN_BATCH = 4  # clips: fewer are no contrast
+
 
 class ContrastSettings(RunSettings):
     """Shares are of a batch's clips or views, in [0, 1]; a share of 0 switches a thing off."""
 
-    batch_size: int = Field(96, ge=4)  # clips a step; each gives two views
+    batch_size: int = Field(96, ge=MIN_BATCH)  # clips a step; each gives two views
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     crop_samples: int = Field(2**15, ge=2**13, le=CLIP_SAMPLES)  # 2.05 s
