@@ -377,6 +377,30 @@ def test_the_log_and_what_is_said(clips: Clips, tmp_path: Path) -> None:
     assert make_settings({}, config_path=tmp_path / "run/config.toml") == contrast_settings(epochs=6)
 
 
+def test_a_run_that_was_killed_logs_no_step_twice(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = contrast_settings(epochs=10, validate_steps=8)  # 20 steps; a line of every tenth
+    train(clips, tmp_path / "unbroken", asked)
+    unchanged = ContrastLearner.step
+
+    def step_and_die(self: ContrastLearner, *arguments: Any) -> dict[str, float]:
+        if self.state.step == 12:
+            raise SystemExit  # as little is saved as when it is killed
+        return unchanged(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ContrastLearner, "step", step_and_die)
+        with pytest.raises(SystemExit):
+            train(clips, tmp_path / "broken", asked)
+    with (tmp_path / "broken/log.jsonl").open("a") as log:
+        log.write('{"step": 11, "train/lo')
+    train(clips, tmp_path / "broken", asked, resume=True)
+    one, other = ((tmp_path / run / "log.jsonl").read_text() for run in ("unbroken", "broken"))
+    assert [json.loads(line)["step"] for line in other.splitlines()] == [8, 10, 16, 20, 20]
+    assert one == other
+
+
 @pytest.mark.parametrize("name", ["best.pt", "last.pt"])
 def test_a_checkpoint_is_an_encoder(name: str, clips: Clips, tmp_path: Path) -> None:
     train(clips, tmp_path / "run", contrast_settings(epochs=1))

@@ -1,6 +1,7 @@
 """What a run tells while it runs: `log.jsonl`, and TensorBoard where it is installed."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from audiorec.audio import SAMPLE_RATE_HZ
 from audiorec.audio.mel import HOP_SAMPLES, LOG_FLOOR, N_FFT, N_MELS
-from audiorec.files import writing_to_disk
+from audiorec.files import replacing, writing_to_disk
 from audiorec.torchaudio_cpu import torchaudio
 
 LOG_FILE = "log.jsonl"
@@ -20,9 +21,14 @@ GRIFFIN_LIM_ROUNDS = 32
 class Logs:
     """A line of figures a step that is logged; with TensorBoard also pictures and sounds."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, last_step: int | None = None) -> None:
+        """last_step: of a run that goes on. What it logged of later ones before it was killed is forgotten, for they
+        are done again.
+        """
         self._path = directory / LOG_FILE
-        self._board = _tensorboard(directory / "tensorboard")
+        if last_step is not None:
+            _forget_after(last_step, self._path)
+        self._board = _tensorboard(directory / "tensorboard", None if last_step is None else last_step + 1)
 
     @property
     def has_board(self) -> bool:
@@ -58,14 +64,29 @@ class Logs:
             self._board.close()
 
 
-def _tensorboard(directory: Path) -> Any:
+def _forget_after(step: int, path: Path) -> None:
+    if path.exists():
+        lines = path.read_bytes().splitlines(keepends=True)
+        with replacing(path) as file:
+            file.writelines(line for line in lines if line.endswith(b"\n") and _step_of(line) <= step)
+
+
+def _step_of(line: bytes) -> float:
+    """Of a line of the log; infinite for one that was not written to its end."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return math.inf
+
+
+def _tensorboard(directory: Path, purge_step: int | None) -> Any:
     """A SummaryWriter; None where TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
     with writing_to_disk("the TensorBoard logs"):
-        return SummaryWriter(str(directory))
+        return SummaryWriter(str(directory), purge_step=purge_step)
 
 
 def side_by_side(before: Tensor, after: Tensor) -> Tensor:

@@ -99,7 +99,8 @@ def learn(program: Program, out_dir: Path, *, resume: bool, say: Say) -> Ended:
     """
     process = program.process
     process.wait()
-    with Logs(out_dir) if process.is_first else nullcontext() as logs:
+    last_step = program.state.step if resume else None
+    with Logs(out_dir, last_step) if process.is_first else nullcontext() as logs:
         run = _Run(out_dir, program, logs, say if process.is_first else unsaid)
         if not resume:
             run.begin()
