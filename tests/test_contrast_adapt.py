@@ -85,7 +85,7 @@ def test_what_helped_is_written_for_a_build(
     torch.testing.assert_close(weight, best["encoder.network.out.weight"], atol=1e-3, rtol=1e-3)
     facts = read_facts(adapted.path)
     assert facts["licence"] == "CC0-1.0, and that of the clips it learnt from"
-    assert facts["began"] == {"from": str(start), "held_back": 0.5, "clips_sha256": from_wavs(wav_dir).sha256()}
+    assert facts["began"] == {"from": "tiny.safetensors", "held_back": 0.5, "clips_sha256": from_wavs(wav_dir).sha256()}
 
 
 def test_the_licence_of_what_it_went_on_from_stays(wav_dir: Path, start: Path, tmp_path: Path) -> None:
@@ -206,6 +206,15 @@ def test_a_resumed_run_learns_from_nothing_that_it_is_told_by(start: Path, tmp_p
 def test_a_run_from_before_clips_were_noted_is_resumed(wav_dir: Path, start: Path, tmp_path: Path) -> None:
     first = tiny(wav_dir, tmp_path / "run", start, held_back_share=0.5)
     (tmp_path / "run/began.json").write_text(json.dumps({"from": str(start), "held_back": 0.5}))
+    assert adapt(wav_dir, tmp_path / "run", {}, resume=True).before == first.before
+
+
+def test_a_run_is_resumed_from_another_folder(
+    wav_dir: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(start.parent)
+    first = tiny(wav_dir, tmp_path / "run", Path(start.name), held_back_share=0.5)
+    monkeypatch.chdir(tmp_path)
     assert adapt(wav_dir, tmp_path / "run", {}, resume=True).before == first.before
 
 

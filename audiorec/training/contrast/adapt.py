@@ -61,7 +61,7 @@ def adapt(
     """
     if resume and (start_from is not None or held_back_share is not None):
         raise BadSetting("got --resume with --from or --held-back, expected it alone: a run goes on as it began")
-    new = {"from": start_from or "", "held_back": held_back_share or HELD_BACK}
+    new = {"from": _whole(start_from or ""), "held_back": held_back_share or HELD_BACK}
     began: dict[str, Any] = _began(out_dir) if resume else new
     start = _start(began["from"])
     settings = _settings(out_dir, given, config_path, start, resume)
@@ -84,8 +84,14 @@ def adapt(
     path = out_dir / ENCODER_FILE
     path.unlink(missing_ok=True)
     if helped:
+        began["from"] = Path(began["from"]).name  # the file may go to others, who need not know where this one was
         write_base(after, path, {"licence": after.licence, "origin": after.origin, "began": began, **result})
     return Adapted(ended, *figures, path if helped else None, verdict)
+
+
+def _whole(name: str) -> str:
+    """A path that a run can be resumed by from another folder."""
+    return str(Path(name).absolute()) if name not in ("", Base.name) else name
 
 
 def _start(name: str) -> Base | None:
