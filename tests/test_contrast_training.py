@@ -457,6 +457,14 @@ def test_out_of_memory_says_how_many_clips_would_fit(
         train(clips, tmp_path / "run", contrast_settings())
 
 
+def test_several_processes_would_all_learn_the_same(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with pytest.raises(BadSetting, match="got torchrun, expected one process"):
+        train(clips, tmp_path / "run", contrast_settings())
+
+
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(clips: Clips, tmp_path: Path) -> None:
     train(clips, tmp_path / "run", contrast_settings(epochs=0.1))
     with pytest.raises(BadSetting, match="has a run in it"):

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import torch.distributed as dist
+
 from audiorec.encoders.pretrained import Base
 from audiorec.encoders.shipped import read_contrast
+from audiorec.errors import BadSetting
 from audiorec.training.checkpoint import LAST_FILE, restore
 from audiorec.training.contrast.clips import Clips, held_back
 from audiorec.training.contrast.learner import ContrastLearner
@@ -26,6 +29,8 @@ def train(
 
     Raises BadSetting, BadCatalogue, BadCheckpoint, Busy, NoSpace, TrainingFailed.
     """
+    if dist.is_torchelastic_launched():
+        raise BadSetting("got torchrun, expected one process, for a contrastive training: run its command by itself")
     with run_folder(out_dir, resume=resume) as process:
         rows, held = held_back(clips, settings.validation_share, seed=settings.seed)
         say(f"{len(rows)} clips to learn from, {len(held)} to validate on")
