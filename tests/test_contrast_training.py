@@ -479,5 +479,8 @@ def test_settings_as_toml_and_back(tmp_path: Path) -> None:
     assert make_settings({}, config_path=tmp_path / "config.toml") == asked
     with pytest.raises(BadSetting, match="batch_size = '1'"):
         make_settings({"batch_size": 1}, config_path=tmp_path / "config.toml")
+    for name in ("minutes", "learning_rate"):
+        with pytest.raises(BadSetting, match=f"{name} = 'inf': Input should be a finite number"):
+            make_settings({"minutes": 1, name: math.inf})
     with pytest.raises(BadSetting, match=r"model\.widths"):
         make_settings({"epochs": 1, "model": {"widths": [1, 2]}})

@@ -15,7 +15,7 @@ ENDS = ("epochs", "minutes", "cpu_minutes", "steps")
 class RunSettings(BaseModel):
     """Ends after one of `ENDS`. Only a run by epochs or steps can be repeated to the last digit."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)  # TOML as we write it has no such
 
     minutes: float | None = Field(None, gt=0)  # of wall-clock time, validation included
     cpu_minutes: float | None = Field(None, gt=0)  # of all threads of a process together: the same on a busy machine
