@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from trainings import TINY_CONV, contrast_settings, make_wavs, one_thread
 from typer.testing import CliRunner
 
+from audiorec.audio import CLIP_SAMPLES, Pcm, Waveform
 from audiorec.catalogue.convert import CLIPS_FILE, read_conversion, write_rows
 from audiorec.cli import app
 from audiorec.encoders import make_encoder
@@ -163,6 +165,23 @@ def test_few_clips_keep_the_last_step_they_began_with(wav_dir: Path, start: Path
     rows = torch.arange(45).numpy()
     compare(before, after, clips, rows[:20], rows[20:], contrast_settings())
     assert torch.equal(after.whiten.mean, before.whiten.mean)
+
+
+def test_a_last_step_is_fitted_on_first_windows_and_no_more_is_cut(
+    wav_dir: Path, start: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut: list[int] = []
+    unchanged = judge.windows
+
+    def windows(pcm: Pcm) -> Waveform:
+        cut.append(len(pcm))
+        return unchanged(pcm)
+
+    monkeypatch.setattr(judge, "windows", windows)
+    clips = from_wavs(wav_dir)
+    features = judge._first_features(load_base(start), clips, np.arange(45))
+    assert len(features) == 45
+    assert max(cut) == CLIP_SAMPLES < max(len(clips.pcm(row)) for row in range(45))
 
 
 def test_from_nothing_few_clips_keep_the_last_step_that_was_fitted_on_what_they_validate(

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiorec.audio import sounding, windows
+from audiorec.audio import CLIP_SAMPLES, sounding, windows
 from audiorec.embed import clip_vector, in_batches
 from audiorec.encoders.convnet import folded
 from audiorec.encoders.pretrained import Base
@@ -100,5 +100,5 @@ def _ready(encoder: Base) -> EagerEncoder:
 def _first_features(encoder: Base, clips: Clips, rows: Ids) -> Tensor:
     """Of the first windows of clips, (n, n_features)."""
     ready = _ready(encoder)
-    parts = (windows(clips.pcm(row))[:1] for row in rows)
+    parts = (windows(clips.pcm(row)[:CLIP_SAMPLES]) for row in rows)
     return torch.from_numpy(np.concatenate([ready.features(cut) for cut in parts if sounding(cut).all()]))
