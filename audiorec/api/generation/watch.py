@@ -71,6 +71,9 @@ class JobWatch:
             except AudiorecError as error:
                 LOG.warning("cannot look at jobs: %s", error.message)
                 self._seen = None
+            except Exception:  # whoever waits is told as well that nothing is known
+                LOG.exception("cannot look at jobs")
+                self._seen = None
             looked, self._looked = self._looked, asyncio.Event()
             looked.set()
             await asyncio.sleep(LOOK_S)

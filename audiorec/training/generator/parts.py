@@ -1,5 +1,6 @@
 """A latent diffusion pipeline as learning uses it: sound to latents, captions to conditions, the error."""
 
+import warnings
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -67,17 +68,17 @@ class Parts:
     def conditions(self, captions: Sequence[str]) -> Conditions:
         """What the pipeline makes of prompts; "" is what it guides away from."""
         texts = list(captions)
-        if self.kind == "AudioLDM2Pipeline":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what the libraries say to one another
+            if self.kind != "AudioLDM2Pipeline":
+                vectors = self.pipe._encode_prompt(texts, self.device, 1, False)
+                return {"encoder_hidden_states": None, "class_labels": vectors}
             words, mask, generated = self.pipe.encode_prompt(texts, self.device, 1, False)
             return {
                 "encoder_hidden_states": generated,
                 "encoder_hidden_states_1": words,
                 "encoder_attention_mask_1": mask,
             }
-        return {
-            "encoder_hidden_states": None,
-            "class_labels": self.pipe._encode_prompt(texts, self.device, 1, False),
-        }
 
     def losses(self, latents: Tensor, noise: Tensor, timesteps: Tensor, conditions: Conditions) -> Tensor:
         """The squared error of what the UNet predicts of noisy latents, (N,) float32.
