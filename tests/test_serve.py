@@ -157,7 +157,7 @@ class TestSockets:
             with running(tmp_path, command) as server:
                 wait_until(lambda: "verified" in server.log, lambda: server.log)
                 other.listen()
-                assert server.process.wait(START_S) == 1
+                assert server.process.wait(WAIT_S) == 1
                 assert "cannot serve: got a port that another service listens on" in server.log
                 assert server.log.rstrip().endswith("expected one that can: the lines above say why")
                 assert "Traceback" not in server.log
