@@ -29,6 +29,8 @@ OPTIONS = (
     "--no-first-run",
     "--mute-audio",
     "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-ui-for-media-stream",  # who asks for the microphone gets it, and no other than a fake one
+    "--use-fake-device-for-media-stream",
     "--remote-debugging-port=0",
 )
 
@@ -93,6 +95,20 @@ class Page:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
 
+    def drag_file(self, selector: str, path: Path, *events: str) -> None:
+        """As from another window. events: dragEnter, dragOver, drop."""
+        box = self.run(f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
+        place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
+        for event in events:
+            self.call("Input.dispatchDragEvent", type=event, data=data, **place)
+
+    def press(self, key: str, code: int, text: str = "") -> None:
+        """A key of the keyboard, and what it writes."""
+        facts = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **facts)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **facts)
+
     def photograph(self, path: Path, *, width: int = 900, height: int = 1_000, scheme: str = "light") -> None:
         """For those who want to see it."""
         self.call(
@@ -103,14 +119,14 @@ class Page:
 
 
 @contextmanager
-def browsing() -> Iterator[Page]:
-    """Skips the test where there is no browser."""
+def browsing(*options: str) -> Iterator[Page]:
+    """Skips the test where there is no browser. options: more of them."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
         pytest.skip("needs a browser: apt-get install chromium")
     with tempfile.TemporaryDirectory(prefix="audiorec-browser-", ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
-            [program, *OPTIONS, f"--user-data-dir={folder}", "about:blank"],
+            [program, *OPTIONS, *options, f"--user-data-dir={folder}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -18,18 +18,21 @@ PROGRESS = "document.querySelector('#told').textContent"
 MAKING = f"{PROGRESS}.startsWith('Making it, step ')"
 TOLD = "document.querySelector('#failure').textContent"
 HEADING = "document.querySelector('#asked').textContent"
+FIRST = "document.querySelector('.result .title')?.textContent"
+RECORD = "document.querySelector('#record').textContent"
+HEARD = "a/clip 20.wav"  # what the microphone hears, over and over
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with browsing() as page:
+def page(catalogue: Catalogue) -> Iterator[Page]:
+    with browsing(f"--use-file-for-fake-audio-capture={catalogue.audio_dir / HEARD}") as page:
         yield page
 
 
-@pytest.fixture
-def server(catalogue: Catalogue, tmp_path: Path) -> Iterator[Running]:
+@pytest.fixture(scope="module")
+def server(catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     options = ["--port", "0", "--clips-dir", str(catalogue.audio_dir)]
-    with running(tmp_path, ["audiorec.cli", "serve", str(catalogue.model_dir), *options]) as server:
+    with running(tmp_path_factory.mktemp("server"), ["audiorec.cli", "serve", str(catalogue.model_dir), *options]) as server:
         server.wait_until_ready()
         yield server
 
@@ -62,6 +65,69 @@ def test_a_visit(page: Page, server: Running, catalogue: Catalogue) -> None:
     page.click("#random")
     page.wait_for(f"location.hash.startsWith('#clip=') && !{HEADING}.endsWith('clip 00.wav')")
     assert page.run(TOLD) == ""
+    assert page.complaints == []
+
+
+def test_a_file_is_dropped(page: Page, server: Running, catalogue: Catalogue) -> None:
+    path = catalogue.audio_dir / HEARD
+    page.open(f"http://127.0.0.1:{server.port}/#clip={ID}&k=3")
+    page.wait_for(f"{N_RESULTS} === 3")
+    page.drag_file("#drop", path, "dragEnter", "dragOver")
+    page.wait_for("document.body.classList.contains('dropping')")
+    page.drag_file("h1", path, "dragOver")  # anywhere will do
+    assert page.run("document.body.classList.contains('dropping')")
+    page.drag_file("h1", path, "drop")
+    page.wait_for(f"{HEADING} === 'Nearest to clip 20.wav' && {N_RESULTS} === 3 && {FIRST} === 'Take 20'")
+    assert not page.run("document.body.classList.contains('dropping')")
+    assert page.complaints == []
+
+
+def test_a_file_is_pasted(page: Page, server: Running) -> None:
+    page.open(f"http://127.0.0.1:{server.port}/")
+    page.wait_for(SHOWN)
+    paste = """(field, part) => {
+        const clipboardData = new DataTransfer();
+        clipboardData.items.add(part, 'text/plain');
+        field.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+    }"""
+    page.run(f"({paste})(document.querySelector('#clip'), 'words')")
+    assert page.run("location.hash") == ""
+    sound = f"(await (await fetch('clips/{HEARD.replace(' ', '%20')}/sound')).blob())"
+    file = f"new File([{sound}], 'from elsewhere.wav', {{ type: 'audio/wav' }})"
+    paste = paste.replace("(field, part)", "(field, file)").replace("(part, 'text/plain')", "(file)")
+    page.run(f"(async () => ({paste})(document.querySelector('#clip'), {file}))()")
+    page.wait_for(f"{HEADING} === 'Nearest to from elsewhere.wav' && {FIRST} === 'Take 20'")
+    assert page.complaints == []
+
+
+def test_a_sound_is_recorded_as_it_is(page: Page, server: Running) -> None:
+    page.open(f"http://127.0.0.1:{server.port}/")
+    page.wait_for(f"{SHOWN} && !document.querySelector('#record').hidden")
+    page.run("""{
+        const give = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        window.given = [];
+        navigator.mediaDevices.getUserMedia = async (wishes) => {
+            const stream = await give(wishes);
+            window.given.push(...stream.getTracks());
+            return stream;
+        };
+    }""")
+    page.click("#record")
+    page.click("#record")  # in haste
+    page.wait_for(f"{RECORD}.startsWith('Stop, 2')")
+    track = "(({ echoCancellation: echo, noiseSuppression: noise, autoGainControl: gain }) => [echo, noise, gain])"
+    assert page.run(f"given.map((track) => {track}(track.getSettings()))") == [[False] * 3]
+    page.click("#record")
+    page.wait_for(f"{HEADING} === 'Nearest to your recording' && {N_RESULTS} === 10")
+    assert page.run(FIRST) == "Take 20"
+    assert page.run(f"{RECORD} === 'Record' && given.every((track) => track.readyState === 'ended')")
+    assert page.run(f"{PROGRESS}.includes(' s of sound, 10 clips in ')")
+    page.click(".asked .play")
+    page.wait_for("!document.querySelector('audio').paused")
+
+    page.run("navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))")
+    page.click("#record")
+    page.wait_for(f"{TOLD} === 'The browser was not allowed to use the microphone.' && {RECORD} === 'Record'")
     assert page.complaints == []
 
 

@@ -189,6 +189,7 @@ function onSubmit(id, work) {
 }
 
 async function toggleRecording(button) {
+  button.onclick = null; // the browser may ask first whether it may
   try {
     const { file, stop } = await record((seconds) => { button.textContent = `Stop, ${seconds} s`; });
     button.textContent = 'Stop';
@@ -238,7 +239,7 @@ function listen() {
 function onDrag(event) {
   if (!event.dataTransfer.types.includes('Files')) return;
   event.preventDefault();
-  document.body.classList.toggle('dropping', event.type === 'dragover');
+  document.body.classList.toggle('dropping', event.type === 'dragover' || Boolean(event.relatedTarget)); // it left one element for another
   if (event.type === 'drop') askBySound(event.dataTransfer.files[0]);
 }
 

@@ -1,13 +1,14 @@
 // A sound from the microphone, where the browser has one to give: on https and on this machine itself.
 
 const MAX_S = 60;
+const AS_IT_IS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false }; // browsers clean sounds up for calls
 const PREFERRED = ['audio/webm;codecs=opus', 'audio/ogg;codecs=opus', 'audio/mp4'];
 
 export const canRecord = () => Boolean(navigator.mediaDevices?.getUserMedia && window.MediaRecorder);
 
 // {file: a promise of the sound, stop}
 export async function record(onSecond) {
-  const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+  const stream = await navigator.mediaDevices.getUserMedia({ audio: AS_IT_IS });
   const mimeType = PREFERRED.find((type) => MediaRecorder.isTypeSupported(type));
   const recorder = new MediaRecorder(stream, mimeType ? { mimeType } : {});
   const stop = () => recorder.state !== 'inactive' && recorder.stop();
