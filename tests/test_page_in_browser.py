@@ -7,9 +7,13 @@ import pytest
 from api_fixtures import Catalogue
 from browser import Page, browsing
 from servers import Running, running
+from sounds import make_clips
 from test_api_generation import making
+from test_text_search import built
+from tiny_clap import save_clap
 
 from audiorec.api.keys import create_key
+from audiorec.nearest import Nearest
 
 ID = "a/clip 20.wav"
 N_RESULTS = "document.querySelectorAll('.result').length"
@@ -192,3 +196,56 @@ def test_a_sound_from_words(page: Page, catalogue: Catalogue, tmp_path: Path) ->
             maker.generator.may_step.set()
             page.wait_for(f"{PROGRESS} === 'Cancelled'")
             assert page.complaints == []
+
+
+def test_a_text(page: Page, tmp_path: Path) -> None:
+    make_clips(tmp_path / "clips")
+    built(tmp_path / "clips", tmp_path / "model", save_clap(tmp_path / "clap"))
+    expected = [clip.clip_id for clip in Nearest(tmp_path / "model").search_text("rain & “dogs”", k=3)]
+    (tmp_path / "served").mkdir()
+    with running(tmp_path / "served", ["audiorec.cli", "serve", str(tmp_path / "model"), "--port", "0"]) as server:
+        server.wait_until_ready()
+        page.open(f"http://127.0.0.1:{server.port}/")
+        page.wait_for(f"{SHOWN} && !document.querySelector('#text-form').hidden")
+        page.run("document.querySelector('#k').value = 3; document.querySelector('#text').focus()")
+        page.call("Input.insertText", text="rain & “dogs”")
+        page.press("Enter", 13, "\r")
+        page.wait_for(f"{HEADING} === 'Nearest to “rain & “dogs””' && {N_RESULTS} === 3")
+        assert page.run("[...document.querySelectorAll('.result .title')].map((line) => line.textContent)") == expected
+        link = page.run("location.href")
+        page.open("about:blank#")
+        page.open(link)
+        page.wait_for(f"{N_RESULTS} === 3")
+        assert page.run("document.querySelector('#text').value") == "rain & “dogs”"
+
+        page.run("document.querySelector('#text').value = 'x'.repeat(64)")
+        page.click("#text-form button")
+        page.wait_for(f"{TOLD}.includes('expected at most 64')")
+        page.complaints.clear()  # the browser's own line for the answer 422
+
+
+def test_the_last_question_wins(page: Page, server: Running) -> None:
+    page.open(f"http://127.0.0.1:{server.port}/")
+    page.wait_for(SHOWN)
+    page.run("""{
+        const ask = window.fetch;
+        const gate = new Promise((resolve) => { window.openGate = resolve; });
+        window.late = [];
+        window.fetch = (url, options) => {
+            if (!options.body?.includes('clip 21')) return ask(url, options);
+            const answer = gate.then(() => ask(url, options));
+            late.push(answer.catch((error) => error.name));
+            return answer;
+        };
+    }""")
+    for number in (21, 22, 21, 23):
+        page.run(f"document.querySelector('#clip').value = '{'ab'[number % 2]}/clip {number}.wav'")
+        page.click("#clip-form button")
+        page.run("new Promise((resolve) => { setTimeout(resolve); })")  # the address has changed
+    page.wait_for(f"{HEADING} === 'Nearest to Take 23' && {N_RESULTS} === 10")
+    page.run("openGate()")
+    assert page.run("Promise.all(late)") == ["AbortError"] * 2
+    assert page.run(HEADING) == "Nearest to Take 23"
+    assert page.run(TOLD) == ""
+    assert page.run("document.querySelector('#answer').hasAttribute('aria-busy')") is False
+    assert page.complaints == []
