@@ -135,6 +135,25 @@ def test_a_sound_is_recorded_as_it_is(page: Page, server: Running) -> None:
     assert page.complaints == []
 
 
+def test_a_reload_forgets_sounds_and_takes_none_for_another(
+    page: Page, server: Running, catalogue: Catalogue
+) -> None:
+    page.open(f"http://127.0.0.1:{server.port}/")
+    page.wait_for(SHOWN)
+    page.choose_file("#file", catalogue.audio_dir / "a/clip 20.wav")
+    page.wait_for(f"{HEADING} === 'Nearest to clip 20.wav'")
+    page.reload()
+    page.wait_for(f"{TOLD} === 'That sound is not here any more: choose or record it again.'")
+    assert page.run("document.querySelector('#answer').hidden")
+    page.choose_file("#file", catalogue.audio_dir / "b/clip 21.wav")
+    page.wait_for(f"{HEADING} === 'Nearest to clip 21.wav' && {TOLD} === ''")
+    page.run("history.back()")
+    page.wait_for(f"{TOLD}.startsWith('That sound is not here any more')")
+    page.run("history.forward()")
+    page.wait_for(f"{HEADING} === 'Nearest to clip 21.wav' && {TOLD} === ''")
+    assert page.complaints == []
+
+
 def test_errors_are_told_in_words(page: Page, server: Running, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{server.port}/"
     page.open(f"{url}#clip=nope")

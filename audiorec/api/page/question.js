@@ -1,10 +1,11 @@
 // What is asked, as the part of the address after #: a link to it, the Back button and a reload all give it again.
 
-import { askJson, postJson, ServiceError } from './service.js';
+import { askJson, postJson } from './service.js';
 
 const KINDS = ['clip', 'text', 'sound', 'job'];
 const SOUND_TYPE = /^(audio|video)\//;
-const sounds = new Map(); // files, which no address can hold, by the numbers that stand for them
+const VISIT = Date.now().toString(36); // of this document: links of the one before a reload stand for none of its sounds
+const sounds = new Map(); // files, which no address can hold, by the names that stand for them
 
 export function linkOf({ kind, value, options = {} }) {
   const { filter, ...numbers } = options;
@@ -33,12 +34,12 @@ function optionsOf(parts) {
 }
 
 export function keep(file) {
-  const number = String(sounds.size + 1);
-  sounds.set(number, file);
-  return number;
+  const name = `${VISIT}-${sounds.size + 1}`;
+  sounds.set(name, file);
+  return name;
 }
 
-export const keptSound = (number) => sounds.get(number);
+export const keptSound = (name) => sounds.get(name);
 
 export function ask({ kind, value, options }, signal) {
   if (kind === 'clip') return postJson('nearest', { clip_id: value, ...options }, signal);
@@ -46,9 +47,9 @@ export function ask({ kind, value, options }, signal) {
   return askBySound(value, options, signal);
 }
 
-function askBySound(number, { filter, ...numbers }, signal) {
-  const file = sounds.get(number);
-  if (!file) throw new ServiceError('That sound is not here any more: choose or record it again.');
+function askBySound(name, { filter, ...numbers }, signal) {
+  const file = sounds.get(name);
+  if (!file) throw new Error('That sound is not here any more: choose or record it again.');
   const parameters = new URLSearchParams(numbers);
   if (filter) parameters.set('filter', JSON.stringify(filter));
   const type = SOUND_TYPE.test(file.type) ? file.type : 'application/octet-stream';
