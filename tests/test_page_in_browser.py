@@ -1,5 +1,6 @@
 """The page, driven in a real browser over a real server."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,10 @@ TOLD = "document.querySelector('#failure').textContent"
 HEADING = "document.querySelector('#asked').textContent"
 FIRST = "document.querySelector('.result .title')?.textContent"
 RECORD = "document.querySelector('#record').textContent"
+PRESSED = (  # the ranks of what plays; 0 is what was asked by
+    "[...document.querySelectorAll('.play')].flatMap((button, rank) => "
+    "(button.getAttribute('aria-pressed') === 'true' ? [rank] : []))"
+)
 HEARD = "a/clip 20.wav"  # what the microphone hears, over and over
 
 
@@ -152,6 +157,38 @@ def test_a_reload_forgets_sounds_and_takes_none_for_another(
     page.run("history.forward()")
     page.wait_for(f"{HEADING} === 'Nearest to clip 21.wav' && {TOLD} === ''")
     assert page.complaints == []
+
+
+def test_one_sound_at_a_time_plays_on_from_answer_to_answer(page: Page, server: Running) -> None:
+    page.open(f"http://127.0.0.1:{server.port}/#clip={ID}")
+    page.wait_for(f"{N_RESULTS} === 10")
+    page.run("document.querySelector('audio').loop = true")
+    for number in (1, 3, 2):
+        page.click(f".result:nth-child({number}) .play")
+        page.wait_for(f"{PRESSED}.join() === '{number}' && !document.querySelector('audio').paused")
+    title = page.run("document.querySelector('#playing').textContent")
+    page.click(".result:nth-child(2) .links a")
+    page.wait_for(f"{HEADING} === 'Nearest to ' + {json.dumps(title)}")
+    assert page.run(PRESSED) == [0]  # beside the heading
+    page.click(".asked .play")
+    page.wait_for(f"document.querySelector('audio').paused && {PRESSED}.length === 0")
+    page.click("#close-player")
+    assert page.run("document.querySelector('#player').hidden && document.activeElement.matches('.asked .play')")
+    assert page.complaints == []
+
+
+def test_why_a_clip_cannot_be_heard_is_told_where_it_would_be(page: Page, catalogue: Catalogue, tmp_path: Path) -> None:
+    command = ["audiorec.cli", "serve", str(catalogue.model_dir), "--port", "0", "--clips-dir", str(tmp_path)]
+    with running(tmp_path, command) as server:
+        server.wait_until_ready()
+        page.open(f"http://127.0.0.1:{server.port}/#clip={ID}")
+        page.wait_for(f"{N_RESULTS} === 10")
+        page.click(".result:nth-child(2) .play")
+        page.wait_for("document.querySelector('#playing').textContent.includes('whose file is not in the folder')")
+        assert page.run(f"document.querySelector('audio').hidden && {PRESSED}.length === 0 && {TOLD} === ''")
+        page.click("#close-player")
+        assert page.run("document.activeElement.matches('.result:nth-child(2) .play')")
+    page.complaints.clear()  # the browser's own lines for answers 404
 
 
 def test_errors_are_told_in_words(page: Page, server: Running, tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
 // One sound at a time, at the foot of the page, and the buttons that start and stop it.
 
 import { byId, element } from './dom.js';
-import { key, request, ServiceError, urlOf } from './service.js';
+import { key, request, urlOf } from './service.js';
 
 const SVG = 'http://www.w3.org/2000/svg';
 const PLAY = 'M3 1.5v13l11-6.5z';
 const PAUSE = 'M3 2h3.5v12H3zM9.5 2H13v12H9.5z';
 const audio = byId('audio');
-let current = null; // {button, sound, title}
+let current = null; // {button, sound, title, isHeard}
+let opener = null; // the button that the player was opened by
 let blobUrl = '';
 let loading = new AbortController();
 let onFailure = () => {};
@@ -15,11 +16,19 @@ let onFailure = () => {};
 // A sound is {path} of this service, {url} of elsewhere, or {file} that was chosen here.
 export function playButton(sound, title) {
   const button = element('button', { type: 'button', className: 'play' });
-  show(button, title, false);
+  const isCurrent = current !== null && isSame(current.sound, sound); // it plays on from answer to answer
+  if (isCurrent) {
+    current.button = button;
+    opener = button;
+  }
+  show(button, title, isCurrent && !audio.paused);
   button.onclick = () => toggle(button, sound, title);
   return button;
 }
 
+const isSame = (one, other) => ['path', 'url', 'file'].every((name) => one[name] === other[name]);
+
+// onFailure gets the errors that are not about a sound: a key that is asked for.
 export function tellFailures(tell) {
   onFailure = tell;
 }
@@ -28,14 +37,15 @@ export async function play(button, sound, title) {
   stop();
   loading = new AbortController();
   const { signal } = loading;
-  current = { button, sound, title };
-  byId('player').hidden = false;
-  byId('playing').textContent = title;
+  current = { button, sound, title, isHeard: false };
+  opener = button;
+  showPlayer(title, true);
   try {
     const source = await sourceOf(sound, signal);
     if (signal.aborted) return;
     audio.src = source;
     await audio.play();
+    current.isHeard = true;
   } catch (error) {
     if (!signal.aborted) await tell(error, sound, signal);
   }
@@ -65,21 +75,31 @@ async function sourceOf({ path, url, file }, signal) {
   return blobUrl;
 }
 
-async function tell(error, { path }, signal) {
+async function tell(error, { path, file }, signal) {
   if (error.name === 'NotAllowedError') return; // the browser wants a click first: the player is there for it
-  current = null;
-  byId('player').hidden = true;
-  let told = error;
-  if (!(error instanceof ServiceError)) {
-    const type = path ? await typeOf(path, signal).catch((failure) => failure) : '';
-    told = type instanceof Error ? type : new Error(`This browser cannot play ${type || 'that sound'}.`);
-  }
-  if (!signal.aborted) onFailure(told);
+  const failure = await failureOf(error, path, file, signal);
+  if (signal.aborted) return;
+  stop();
+  showPlayer(failure.message, false);
+  if (failure.status === 401) onFailure(failure);
 }
 
-async function typeOf(path, signal) {
-  const response = await request(path, { headers: { Range: 'bytes=0-0' }, signal });
-  return response.headers.get('Content-Type');
+// Why: the service's own words, where it has any.
+async function failureOf(error, path, file, signal) {
+  if (error.status !== undefined) return error;
+  try {
+    const type = file ? file.type : path && (await request(path, { headers: { Range: 'bytes=0-0' }, signal })).headers.get('Content-Type');
+    return new Error(`This browser cannot play ${type || 'that sound'}.`);
+  } catch (failure) {
+    return failure;
+  }
+}
+
+function showPlayer(told, hasSound) {
+  byId('player').hidden = false;
+  byId('player').classList.toggle('failed', !hasSound);
+  byId('playing').textContent = told;
+  audio.hidden = !hasSound;
 }
 
 function show(button, title, isPlaying) {
@@ -99,7 +119,11 @@ for (const name of ['play', 'pause', 'ended']) {
     if (current) show(current.button, current.title, !audio.paused);
   });
 }
+audio.addEventListener('error', () => {
+  if (current?.isHeard) tell(audio.error, current.sound, loading.signal); // else it is told by play()
+});
 byId('close-player').addEventListener('click', () => {
   stop();
   byId('player').hidden = true;
+  opener?.focus();
 });
