@@ -1,14 +1,17 @@
 """The page, driven in a real browser over a real server."""
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from api_fixtures import Catalogue
 from browser import Page, browsing
 from servers import Running, running
-from sounds import make_clips
+from sounds import make_clips, tone
 from test_api_generation import making
 from test_text_search import built
 from tiny_clap import save_clap
@@ -189,6 +192,29 @@ def test_why_a_clip_cannot_be_heard_is_told_where_it_would_be(page: Page, catalo
         page.click("#close-player")
         assert page.run("document.activeElement.matches('.result:nth-child(2) .play')")
     page.complaints.clear()  # the browser's own lines for answers 404
+
+
+@pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "sowt"])
+def test_an_aiff_is_heard_as_it_is(page: Page, server: Running, tmp_path: Path, subtype: str) -> None:
+    sound = np.stack([tone(0.3, 440, 44_100), tone(0.3, 660, 44_100)], axis=1)
+    path = tmp_path / "two voices.aiff"
+    layout = {"subtype": "PCM_16", "endian": "LITTLE"} if subtype == "sowt" else {"subtype": subtype}
+    soundfile.write(path, sound, 44_100, format="AIFF", **layout)
+    page.open(f"http://127.0.0.1:{server.port}/")
+    page.wait_for(SHOWN)
+    page.choose_file("#file", path)
+    page.wait_for(f"{HEADING} === 'Nearest to two voices.aiff'")
+    page.run("""{
+        const create = URL.createObjectURL;
+        URL.createObjectURL = (file) => create(window.played = file);
+    }""")
+    page.click(".asked .play")
+    page.wait_for("document.querySelector('audio').duration > 0")
+    wav = page.run("played.arrayBuffer().then((wav) => [...new Uint8Array(wav)])")
+    heard, rate_hz = soundfile.read(io.BytesIO(bytes(wav)))
+    assert rate_hz == 44_100
+    np.testing.assert_array_equal(heard, soundfile.read(path)[0])
+    assert page.complaints == []
 
 
 def test_errors_are_told_in_words(page: Page, server: Running, tmp_path: Path) -> None:

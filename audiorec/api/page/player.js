@@ -1,5 +1,6 @@
 // One sound at a time, at the foot of the page, and the buttons that start and stop it.
 
+import { wavOf } from './aiff.js';
 import { byId, element } from './dom.js';
 import { key, request, urlOf } from './service.js';
 
@@ -41,14 +42,18 @@ export async function play(button, sound, title) {
   opener = button;
   showPlayer(title, true);
   try {
-    const source = await sourceOf(sound, signal);
-    if (signal.aborted) return;
-    audio.src = source;
-    await audio.play();
-    current.isHeard = true;
+    await start(await sourceOf(sound, signal), signal).catch(async (error) => start(ownUrl(await wavFor(error, sound, signal)), signal));
   } catch (error) {
     if (!signal.aborted) await tell(error, sound, signal);
   }
+}
+
+async function start(source, signal) {
+  signal.throwIfAborted();
+  audio.src = source;
+  await audio.play();
+  signal.throwIfAborted();
+  current.isHeard = true;
 }
 
 function toggle(button, sound, title) {
@@ -62,8 +67,7 @@ function stop() {
   audio.pause();
   audio.removeAttribute('src');
   audio.load();
-  if (blobUrl) URL.revokeObjectURL(blobUrl);
-  blobUrl = '';
+  ownUrl(null);
   if (current) show(current.button, current.title, false);
   current = null;
 }
@@ -71,9 +75,25 @@ function stop() {
 async function sourceOf({ path, url, file }, signal) {
   if (url) return url;
   if (path && !key.get()) return urlOf(path);
-  blobUrl = URL.createObjectURL(file ?? await (await request(path, { signal })).blob());
+  return ownUrl(file ?? await (await request(path, { signal })).blob());
+}
+
+function ownUrl(blob) {
+  if (blobUrl) URL.revokeObjectURL(blobUrl);
+  blobUrl = blob ? URL.createObjectURL(blob) : '';
   return blobUrl;
 }
+
+// What a browser that cannot play an AIFF can play instead.
+async function wavFor(error, { path, file }, signal) {
+  if (error.name !== 'NotSupportedError' || !(path || file)) throw error;
+  const isAiff = file || (await typeOf(path, signal)).startsWith('audio/aiff');
+  const wav = isAiff && wavOf(await (file ?? await request(path, { signal })).arrayBuffer());
+  if (!wav) throw error;
+  return wav;
+}
+
+const typeOf = async (path, signal) => (await request(path, { headers: { Range: 'bytes=0-0' }, signal })).headers.get('Content-Type');
 
 async function tell(error, { path, file }, signal) {
   if (error.name === 'NotAllowedError') return; // the browser wants a click first: the player is there for it
@@ -88,7 +108,7 @@ async function tell(error, { path, file }, signal) {
 async function failureOf(error, path, file, signal) {
   if (error.status !== undefined) return error;
   try {
-    const type = file ? file.type : path && (await request(path, { headers: { Range: 'bytes=0-0' }, signal })).headers.get('Content-Type');
+    const type = file ? file.type : path && await typeOf(path, signal);
     return new Error(`This browser cannot play ${type || 'that sound'}.`);
   } catch (failure) {
     return failure;
