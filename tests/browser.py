@@ -102,7 +102,9 @@ class Page:
 
     def drag_file(self, selector: str, path: Path, *events: str) -> None:
         """As from another window. events: dragEnter, dragOver, drop."""
-        box = self.run(f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
+        element = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{element}.scrollIntoView({{ block: 'center' }})")
+        box = self.run(f"{element}.getBoundingClientRect().toJSON()")
         place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
         data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
         for event in events:
@@ -114,11 +116,15 @@ class Page:
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **facts)
         self.call("Input.dispatchKeyEvent", type="keyUp", **facts)
 
+    def look(self, width: int, height: int) -> None:
+        """On a screen of this size; a narrow one is a phone's."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", **screen)
+        self.call("Emulation.setTouchEmulationEnabled", enabled=width < 600)
+
     def photograph(self, path: Path, *, width: int = 900, height: int = 1_000, scheme: str = "light") -> None:
         """For those who want to see it."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
+        self.look(width, height)
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         path.write_bytes(b64decode(self.call("Page.captureScreenshot")["data"]))
 

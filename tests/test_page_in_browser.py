@@ -28,6 +28,7 @@ TOLD = "document.querySelector('#failure').textContent"
 HEADING = "document.querySelector('#asked').textContent"
 FIRST = "document.querySelector('.result .title')?.textContent"
 RECORD = "document.querySelector('#record').textContent"
+BUSY = "!document.querySelector('#busy').hidden || document.querySelector('#answer').ariaBusy === 'true'"
 PRESSED = (  # the ranks of what plays; 0 is what was asked by
     "[...document.querySelectorAll('.play')].flatMap((button, rank) => "
     "(button.getAttribute('aria-pressed') === 'true' ? [rank] : []))"
@@ -36,9 +37,17 @@ HEARD = "a/clip 20.wav"  # what the microphone hears, over and over
 
 
 @pytest.fixture(scope="module")
-def page(catalogue: Catalogue) -> Iterator[Page]:
+def tab(catalogue: Catalogue) -> Iterator[Page]:
     with browsing(f"--use-file-for-fake-audio-capture={catalogue.audio_dir / HEARD}") as page:
         yield page
+
+
+@pytest.fixture
+def page(tab: Page) -> Page:
+    """On a screen that no other test has narrowed."""
+    tab.look(900, 1_000)
+    tab.complaints.clear()
+    return tab
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +226,37 @@ def test_an_aiff_is_heard_as_it_is(page: Page, server: Running, tmp_path: Path, 
     assert page.complaints == []
 
 
+def test_an_answer_comes_into_view_and_gives_the_page_its_title(page: Page, server: Running) -> None:
+    page.look(390, 400)
+    page.open(f"http://127.0.0.1:{server.port}/")
+    page.wait_for(SHOWN)
+    assert page.run("document.title") == "audiorec"
+    page.run("document.querySelector('#options').open = true")
+    page.run("document.querySelector('#clip').focus()")
+    page.call("Input.insertText", text="b/clip 23.wav")
+    page.press("Enter", 13, "\r")
+    in_view = "document.querySelector('#asked').getBoundingClientRect().top"
+    page.wait_for(f"document.title === 'Take 23 · audiorec' && {in_view} >= 0 && {in_view} < 200")
+    assert page.run("document.activeElement.id") == "clip"  # where one may go on typing
+
+    page.run("document.querySelector('#k').focus()")
+    page.wait_for(f"{in_view} > 200")
+    page.call("Input.insertText", text="2")
+    page.press("Enter", 13, "\r")
+    page.wait_for(f"{N_RESULTS} === 2 && !({BUSY})")
+    assert page.run(f"{in_view} > 200")  # and one may go on with the options
+    page.run("location.hash = ''")
+    page.wait_for("document.title === 'audiorec' && document.querySelector('#answer').hidden")
+    assert page.complaints == []
+
+
+def test_nothing_found(page: Page, server: Running) -> None:
+    page.open(f"http://127.0.0.1:{server.port}/#clip={ID}&filter=%7B%22label%22%3A%22wolf%22%7D")
+    page.wait_for(f"{PROGRESS}.startsWith('0 clips in ') && {PROGRESS}.endsWith(': none passes the conditions')")
+    assert page.run(f"{N_RESULTS} === 0 && {TOLD} === ''")
+    assert page.complaints == []
+
+
 def test_errors_are_told_in_words(page: Page, server: Running, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{server.port}/"
     page.open(f"{url}#clip=nope")
@@ -320,14 +360,18 @@ def test_the_last_question_wins(page: Page, server: Running) -> None:
             return answer;
         };
     }""")
-    for number in (21, 22, 21, 23):
+    page.run("document.querySelector('#clip').value = 'b/clip 21.wav'")
+    page.click("#clip-form button")
+    page.wait_for("late.length === 1")
+    assert page.run(BUSY)
+    for number in (22, 21, 23):
         page.run(f"document.querySelector('#clip').value = '{'ab'[number % 2]}/clip {number}.wav'")
         page.click("#clip-form button")
         page.run("new Promise((resolve) => { setTimeout(resolve); })")  # the address has changed
-    page.wait_for(f"{HEADING} === 'Nearest to Take 23' && {N_RESULTS} === 10")
+    page.wait_for(f"{HEADING} === 'Nearest to Take 23' && {N_RESULTS} === 10 && !({BUSY})")
     page.run("openGate()")
     assert page.run("Promise.all(late)") == ["AbortError"] * 2
     assert page.run(HEADING) == "Nearest to Take 23"
     assert page.run(TOLD) == ""
-    assert page.run("document.querySelector('#answer').hasAttribute('aria-busy')") is False
+    assert not page.run(BUSY)
     assert page.complaints == []

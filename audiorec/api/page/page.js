@@ -12,6 +12,7 @@ import { askJson, clipPath, key } from './service.js';
 const TRY_AGAIN = [0, 408, 429, 502, 503, 504];
 let model = null;
 let asking = new AbortController();
+let revealed = ''; // the question whose answer was brought into view
 
 function begun() {
   asking.abort();
@@ -23,14 +24,19 @@ function begun() {
 async function attempt(work) {
   const signal = begun();
   byId('failure').replaceChildren();
-  byId('answer').setAttribute('aria-busy', 'true');
+  showBusy(true);
   try {
     await work(signal);
   } catch (error) {
     if (!signal.aborted) showFailure(error, () => attempt(work));
   } finally {
-    if (!signal.aborted) byId('answer').removeAttribute('aria-busy');
+    if (!signal.aborted) showBusy(false);
   }
+}
+
+function showBusy(isBusy) {
+  byId('busy').hidden = !isBusy;
+  byId('answer').setAttribute('aria-busy', String(isBusy));
 }
 
 function showFailure(error, again) {
@@ -70,11 +76,27 @@ function show() {
     if (question) {
       fill(question);
       await (question.kind === 'job' ? showJob(question.value, signal) : showNearest(question, signal)).catch((error) => {
-        if (!signal.aborted) byId('answer').hidden = true; // it is another question's
+        if (!signal.aborted) hideAnswer(); // it is another question's
         throw error;
       });
-    } else byId('answer').hidden = true;
+      reveal(question);
+    } else hideAnswer();
   });
+}
+
+function hideAnswer() {
+  byId('answer').hidden = true;
+  document.title = 'audiorec';
+  revealed = '';
+}
+
+// Where the answer begins, once for a question: with other options it stays where it is.
+function reveal({ kind, value }) {
+  const asked = `${kind} ${value}`;
+  if (document.activeElement === document.body) byId('asked').focus({ preventScroll: true });
+  const { top, bottom } = byId('asked').getBoundingClientRect();
+  if (asked !== revealed && (top < 0 || bottom > innerHeight * 0.7)) byId('asked').scrollIntoView();
+  revealed = asked;
 }
 
 async function showNearest(question, signal) {
@@ -85,7 +107,8 @@ async function showNearest(question, signal) {
   const { query } = answer;
   const length = query.duration_s ? `${lengthOf(query.duration_s)} of sound, ` : '';
   showAnswer(answer.results, asked, question.options);
-  byId('told').textContent = `${length}${counted(answer.results.length)} in ${Math.round(answer.took_ms)} ms, release ${answer.release}`;
+  const found = `${length}${counted(answer.results.length)} in ${Math.round(answer.took_ms)} ms, release ${answer.release}`;
+  byId('told').textContent = answer.results.length ? found : `${found}: none passes the conditions`;
 }
 
 const counted = (n) => (n === 1 ? '1 clip' : `${n} clips`);
@@ -106,6 +129,7 @@ async function showJob(id, signal) {
     byId('prompt').value = prompt;
     byId('cancel').onclick = () => cancel(id).catch((error) => showFailure(error));
     showProgress(now);
+    showBusy(false); // it has a bar of its own
     if (!now.ended_at) {
       byId('told').textContent = progressOf(now);
       showAnswer([], { name: `“${prompt}”`, sound: null }, {});
@@ -134,11 +158,11 @@ function wishesOf({ k, filter, max_per_artist: perArtist }) {
 function showAnswer(results, { name, sound }, options) {
   byId('answer').hidden = false;
   byId('asked').textContent = `Nearest to ${name}`;
+  document.title = `${name} · audiorec`;
   byId('asked-sound').replaceChildren(...(sound ? [playButton(sound, name)] : []));
   showResults(results, { hasSounds: model.has_sounds, options });
   learnTypes(results);
   byId('clips').replaceChildren(...results.map((clip) => element('option', { value: clip.clip_id })));
-  if (document.activeElement === document.body) byId('asked').focus();
 }
 
 // The form, as the address has it.
