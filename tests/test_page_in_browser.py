@@ -10,7 +10,8 @@ import pytest
 import soundfile
 from api_fixtures import Catalogue
 from browser import Page, browsing
-from servers import Running, running
+from model_dirs import copied
+from servers import Running, running, wait_until
 from sounds import make_clips, tone
 from test_api_generation import making
 from test_text_search import built
@@ -18,6 +19,7 @@ from tiny_clap import save_clap
 
 from audiorec.api.keys import create_key
 from audiorec.nearest import Nearest
+from audiorec.publishing.edit import remove
 
 ID = "a/clip 20.wav"
 N_RESULTS = "document.querySelectorAll('.result').length"
@@ -26,6 +28,7 @@ PROGRESS = "document.querySelector('#told').textContent"
 MAKING = f"{PROGRESS}.startsWith('Making it, step ')"
 TOLD = "document.querySelector('#failure').textContent"
 HEADING = "document.querySelector('#asked').textContent"
+CATALOGUE = "document.querySelector('#catalogue').textContent"
 FIRST = "document.querySelector('.result .title')?.textContent"
 RECORD = "document.querySelector('#record').textContent"
 BUSY = "!document.querySelector('#busy').hidden || document.querySelector('#answer').ariaBusy === 'true'"
@@ -267,6 +270,54 @@ def test_errors_are_told_in_words(page: Page, server: Running, tmp_path: Path) -
     page.complaints.clear()  # the browser's own lines for answers 404 and 422
 
 
+def test_a_service_that_goes_away_and_comes_back(page: Page, catalogue: Catalogue, tmp_path: Path) -> None:
+    command = ["audiorec.cli", "serve", str(catalogue.model_dir), "--clips-dir", str(catalogue.audio_dir), "--port"]
+    (tmp_path / "later").mkdir()
+    with running(tmp_path, [*command, "0"]) as server:
+        server.wait_until_ready()
+        page.open(f"http://127.0.0.1:{server.port}/#clip={ID}")
+        page.wait_for(f"{N_RESULTS} === 10")
+        server.stop()
+    page.click(".result:nth-child(2) .play")
+    page.wait_for("document.querySelector('#playing').textContent === 'No answer came: the service may be down.'")
+    page.click(".result:nth-child(2) .links a")
+    page.wait_for(f"{TOLD}.startsWith('No answer came: the service may be down.') && !({BUSY})")
+    page.choose_file("#file", catalogue.audio_dir / "a/clip 20.wav")
+    page.wait_for(f"{TOLD}.includes('or has refused a file of this size.')")
+    with running(tmp_path / "later", [*command, str(server.port)]) as server:
+        server.wait_until_ready()
+        page.click("#failure button")
+        page.wait_for(f"{HEADING} === 'Nearest to clip 20.wav' && {N_RESULTS} === 10 && {TOLD} === ''")
+    page.complaints.clear()  # the browser's own lines for connections that are refused
+
+
+def test_too_many_questions(page: Page, catalogue: Catalogue, tmp_path: Path) -> None:
+    command = ["audiorec.cli", "serve", str(catalogue.model_dir), "--port", "0"]
+    with running(tmp_path, command, AUDIOREC_RATE_LIMIT="1/hour") as server:
+        server.wait_until_ready()
+        page.open(f"http://127.0.0.1:{server.port}/#clip={ID}")
+        page.wait_for(f"{TOLD}.includes('got more than 1/hour requests')")
+        assert page.run("/Try again in \\d+ s\\. Request \\w+/.test(document.querySelector('#failure .hint').textContent)")
+        assert page.run("document.querySelector('#failure button').textContent") == "Try again"
+    page.complaints.clear()  # the browser's own line for the answer 429
+
+
+def test_another_release_between_two_questions(page: Page, catalogue: Catalogue, tmp_path: Path) -> None:
+    model_dir = copied(catalogue.model_dir, tmp_path / "model")
+    command = ["audiorec.cli", "serve", str(model_dir), "--port", "0"]
+    with running(tmp_path, command, AUDIOREC_SWAP_POLL_S="0.1") as server:
+        server.wait_until_ready()
+        page.open(f"http://127.0.0.1:{server.port}/#clip={ID}")
+        page.wait_for(f"{N_RESULTS} === 10")
+        assert remove(model_dir, ["b/clip 21.wav"]).published
+        wait_until(lambda: server.get("/ready")[2]["release"] == "0002")
+        assert page.run(CATALOGUE).startswith("40 clips")
+        page.click(".result .links a")
+        page.wait_for(f"{CATALOGUE}.startsWith('39 clips') && {CATALOGUE}.endsWith('release 0002')")
+        page.wait_for(f"{PROGRESS}.endsWith('release 0002') && {N_RESULTS} === 10")
+    assert page.complaints == []
+
+
 def test_a_key_is_asked_for_and_sent(page: Page, catalogue: Catalogue, tmp_path: Path) -> None:
     keys_file = tmp_path / "keys.json"
     key = create_key(keys_file, "web", ["read"])
@@ -283,6 +334,10 @@ def test_a_key_is_asked_for_and_sent(page: Page, catalogue: Catalogue, tmp_path:
         server.wait_until_ready()
         page.open(f"http://127.0.0.1:{server.port}/#clip={ID}")
         page.wait_for("!document.querySelector('#key-form').hidden")
+        assert page.run(f"document.activeElement.id === 'key' && {TOLD} === ''")
+        page.call("Input.insertText", text="a slip")
+        page.press("Enter", 13, "\r")
+        page.wait_for(f"{TOLD}.includes('got an API key that is unknown here') && document.activeElement.id === 'key'")
         page.run(f"document.querySelector('#key').value = '{key}'")
         page.click("#key-form button")
         page.wait_for(f"{N_RESULTS} === 10")

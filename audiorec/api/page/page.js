@@ -40,7 +40,9 @@ function showBusy(isBusy) {
 }
 
 function showFailure(error, again) {
+  const isAsked = error.status === 401 && !key.get(); // the form says it all
   if (error.status === 401) askForKey();
+  if (isAsked) return;
   const wait = error.retryAfterS === undefined || error.retryAfterS === null ? '' : `Try again in ${error.retryAfterS} s.`;
   const id = error.requestId ? `Request ${error.requestId}` : '';
   const told = [wait, id].filter(Boolean).join(' ');

@@ -29,7 +29,8 @@ export async function request(path, { headers = {}, ...options } = {}) {
     headers: shown ? { ...headers, 'X-API-Key': shown } : headers,
   }).catch((error) => {
     if (error.name === 'AbortError') throw error;
-    throw new ServiceError('No answer came. The service may be down, or has refused a file of this size.');
+    const cause = options.body instanceof Blob ? ', or has refused a file of this size' : '';
+    throw new ServiceError(`No answer came: the service may be down${cause}.`);
   });
   if (!response.ok) throw await errorOf(response);
   return response;
