@@ -104,6 +104,7 @@ class TestModel:
         manifest = json.loads(nearest.release.manifest.model_dump_json())
         assert answer["release"] == "0001"
         assert answer["columns"] == list(nearest.release.metadata.columns)
+        assert sorted(answer["numeric_columns"]) == ["bpm", "duration_s", "gain_db"]
         for part in ("encoder", "index", "catalogue", "evaluation", "made_with", "created_at"):
             assert answer[part] == manifest[part]
         assert answer["encoder"]["dim"] == nearest.release.dim

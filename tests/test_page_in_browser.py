@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +57,9 @@ def page(tab: Page) -> Page:
 @pytest.fixture(scope="module")
 def server(catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     options = ["--port", "0", "--clips-dir", str(catalogue.audio_dir)]
-    with running(tmp_path_factory.mktemp("server"), ["audiorec.cli", "serve", str(catalogue.model_dir), *options]) as server:
+    with running(
+        tmp_path_factory.mktemp("server"), ["audiorec.cli", "serve", str(catalogue.model_dir), *options]
+    ) as server:
         server.wait_until_ready()
         yield server
 
@@ -155,9 +158,7 @@ def test_a_sound_is_recorded_as_it_is(page: Page, server: Running) -> None:
     assert page.complaints == []
 
 
-def test_a_reload_forgets_sounds_and_takes_none_for_another(
-    page: Page, server: Running, catalogue: Catalogue
-) -> None:
+def test_a_reload_forgets_sounds_and_takes_none_for_another(page: Page, server: Running, catalogue: Catalogue) -> None:
     page.open(f"http://127.0.0.1:{server.port}/")
     page.wait_for(SHOWN)
     page.choose_file("#file", catalogue.audio_dir / "a/clip 20.wav")
@@ -260,6 +261,49 @@ def test_nothing_found(page: Page, server: Running) -> None:
     assert page.complaints == []
 
 
+def test_conditions(page: Page, server: Running) -> None:
+    page.open(f"http://127.0.0.1:{server.port}/")
+    page.wait_for(SHOWN)
+    page.run("document.querySelector('#options').open = true")
+    asked = "JSON.parse(new URLSearchParams(location.hash.slice(1)).get('filter'))"
+
+    def set_condition(row: int, *values: str) -> None:
+        fields = f"document.querySelectorAll('#conditions li:nth-child({row}) :is(select, input)')"
+        page.run(f"""{fields}.forEach((field, at) => {{
+            field.value = {json.dumps(values)}[at];
+            field.dispatchEvent(new Event('change', {{ bubbles: true }}));
+        }})""")
+
+    page.click("#add-condition")
+    assert page.run("document.activeElement.ariaLabel") == "Column"
+    set_condition(1, "bpm", "is", "70; 71")  # a number before any answer has shown that it is one
+    page.run(f"document.querySelector('#clip').value = '{ID}'")
+    page.click("#clip-form button")
+    page.wait_for(f"{N_RESULTS} === 2")
+    assert page.run(asked) == {"bpm": [70, 71]}
+
+    for row, value in ((2, "dog"), (3, "cat; hotdog")):
+        page.click("#add-condition")
+        set_condition(row, "label", "not", value)
+    page.wait_for(f"{N_RESULTS} === 0")  # the two are of a dog and of a cat
+    assert page.run(asked) == {"bpm": [70, 71], "label": {"not": ["dog", "cat", "hotdog"]}}
+
+    valid = "document.querySelector('#options-form').checkValidity()"
+    before = page.run("location.hash")
+    set_condition(3, "label", "is", "cat")
+    assert page.run(f"{valid} === false && document.activeElement.matches('#conditions li:nth-child(3) input')")
+    page.run("document.querySelector('#clip').value = 'b/clip 23.wav'")
+    page.click("#clip-form button")
+    assert page.run("location.hash") == before  # rather than an answer that leaves a condition out
+    page.click("#conditions li:nth-child(2) button")
+    page.wait_for(f"{valid} && document.activeElement.id === 'add-condition' && {N_RESULTS} === 1")
+    assert page.run(asked) == {"bpm": [70, 71], "label": "cat"}
+    page.reload()
+    page.wait_for(f"{N_RESULTS} === 1 && document.querySelectorAll('#conditions li').length === 2")
+    assert page.run("document.querySelector('#options-told').textContent") == "2 conditions"
+    assert page.complaints == []
+
+
 def test_errors_are_told_in_words(page: Page, server: Running, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{server.port}/"
     page.open(f"{url}#clip=nope")
@@ -297,7 +341,8 @@ def test_too_many_questions(page: Page, catalogue: Catalogue, tmp_path: Path) ->
         server.wait_until_ready()
         page.open(f"http://127.0.0.1:{server.port}/#clip={ID}")
         page.wait_for(f"{TOLD}.includes('got more than 1/hour requests')")
-        assert page.run("/Try again in \\d+ s\\. Request \\w+/.test(document.querySelector('#failure .hint').textContent)")
+        hint = page.run("document.querySelector('#failure .hint').textContent")
+        assert re.fullmatch(r"Try again in \d+ s\. Request \w+", hint)
         assert page.run("document.querySelector('#failure button').textContent") == "Try again"
     page.complaints.clear()  # the browser's own line for the answer 429
 

@@ -157,8 +157,9 @@ async def model(request: Request) -> Response:
     described = release.manifest.model_dump(exclude={"files", "build_key", "format_version"})
     names = {"release": release.name, "refused_release": service.follower.refusal}
     generator = service.generating and await service.generating.described()
-    known = {"generator": generator, "columns": release.metadata.columns, "has_sounds": service.clip_files is not None}
-    return json_response({**names, **known, **described})
+    columns = {"columns": release.metadata.columns, "numeric_columns": release.metadata.numeric_columns}
+    known = {"generator": generator, "has_sounds": service.clip_files is not None}
+    return json_response({**names, **columns, **known, **described})
 
 
 @router.get("/metrics", tags=["operation"], summary="Prometheus metrics", response_class=Response)

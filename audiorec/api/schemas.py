@@ -145,6 +145,7 @@ class Model(BaseModel):
     catalogue: dict[str, Any]
     evaluation: dict[str, Any]
     columns: list[str] = Field(description="what `filter` can name")
+    numeric_columns: list[str] = Field(description="those of them that hold numbers; the others hold text")
     has_sounds: bool = Field(description="whether GET /clips/{clip_id}/sound has the clips' own files")
     made_with: dict[str, Any]
     generator: dict[str, Any] | None = Field(description="what makes sounds here: licence and limits; none: nothing")

@@ -150,6 +150,10 @@ class Metadata:
     def __len__(self) -> int:
         return self._n_rows
 
+    @property
+    def numeric_columns(self) -> tuple[str, ...]:
+        return tuple(name for name, column in self._columns.items() if isinstance(column, Numbers))
+
     def column(self, name: str) -> Column:
         """A column, to read or compare as a whole. Raises KeyError for a name that is not in `columns`."""
         return self._columns[name]

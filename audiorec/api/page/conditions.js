@@ -4,19 +4,13 @@ import { byId, element } from './dom.js';
 
 const OPERATORS = { is: 'is', not: 'is not', gte: 'is at least', lte: 'is at most', gt: 'is over', lt: 'is under' };
 const LIKELY = ['label', 'artist', 'duration_s'];
-const numeric = new Set(['duration_s']);
+const CLASH = 'This cannot hold beside the other condition on its column. Several values are joined by ;';
+let numeric = new Set();
 let columns = [];
 
-export function setColumns(names) {
+export function setColumns(names, numericNames) {
+  numeric = new Set(numericNames);
   columns = [...LIKELY.filter((name) => names.includes(name)), ...names.filter((name) => !LIKELY.includes(name))];
-}
-
-export function learnTypes(results) {
-  for (const { metadata } of results) {
-    for (const [name, value] of Object.entries(metadata)) {
-      if (typeof value === 'number') numeric.add(name);
-    }
-  }
 }
 
 export function addCondition(changed, { column = columns[0], operator = 'is', value = '' } = {}) {
@@ -25,20 +19,31 @@ export function addCondition(changed, { column = columns[0], operator = 'is', va
     select('Column', names.map((name) => [name, name]), column),
     select('Comparison', Object.entries(OPERATORS), operator),
     element('input', { type: 'text', value, 'aria-label': 'Value; several are joined by ;', placeholder: 'one; or another' }),
-    element('button', { type: 'button', className: 'plain', textContent: 'Remove', onclick: () => { row.remove(); changed(); } }));
+    element('button', { type: 'button', className: 'plain', textContent: 'Remove', 'aria-label': 'Remove this condition', onclick: remove }));
+  function remove() {
+    row.remove();
+    byId('add-condition').focus();
+    changed();
+  }
   byId('conditions').append(row);
   return row;
 }
 
+// What cannot be said in one filter is left out of it, and its field is not valid.
 export function readConditions() {
   const filter = {};
   for (const row of byId('conditions').children) {
     const [column, operator, value] = [...row.querySelectorAll('select, input')].map((field) => field.value);
+    const tellClash = (told) => row.querySelector('input').setCustomValidity(told);
+    tellClash('');
     const values = value.split(';').map((part) => part.trim()).filter(Boolean);
     if (!values.length) continue;
     const typed = valueOf(values, numeric.has(column) || !['is', 'not'].includes(operator));
-    if (operator === 'is') filter[column] = typed;
-    else if (isPlain(filter[column])) filter[column] = { ...filter[column], [operator]: typed };
+    const before = filter[column];
+    if (operator === 'is' ? before !== undefined : !isPlain(before) || (operator !== 'not' && before?.[operator] !== undefined)) tellClash(CLASH);
+    else if (operator === 'is') filter[column] = typed;
+    else if (before?.not !== undefined && operator === 'not') filter[column] = { ...before, not: [before.not, typed].flat() };
+    else filter[column] = { ...before, [operator]: typed };
   }
   return Object.keys(filter).length ? filter : null;
 }

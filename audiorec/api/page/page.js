@@ -1,6 +1,6 @@
 // The page: what is done in it changes the address, and the address says what is shown.
 
-import { addCondition, learnTypes, readConditions, setColumns, writeConditions } from './conditions.js';
+import { addCondition, readConditions, setColumns, writeConditions } from './conditions.js';
 import { byId, element } from './dom.js';
 import { audioPath, begin, cancel, describeGenerator, follow, progressOf, showProgress } from './job.js';
 import { play, playButton, tellFailures } from './player.js';
@@ -67,7 +67,7 @@ async function loadModel(signal) {
   byId('text-form').hidden = !encoder.text;
   byId('forget').hidden = !key.get();
   byId('ask').hidden = false;
-  setColumns(model.columns);
+  setColumns(model.columns, model.numeric_columns);
   describeGenerator(model.generator);
 }
 
@@ -163,7 +163,6 @@ function showAnswer(results, { name, sound }, options) {
   document.title = `${name} · audiorec`;
   byId('asked-sound').replaceChildren(...(sound ? [playButton(sound, name)] : []));
   showResults(results, { hasSounds: model.has_sounds, options });
-  learnTypes(results);
   byId('clips').replaceChildren(...results.map((clip) => element('option', { value: clip.clip_id })));
 }
 
@@ -195,11 +194,20 @@ function tellOptions() {
 
 function optionsChanged() {
   tellOptions();
+  if (!areOptionsValid()) return;
   const question = questionOf(location.hash);
   if (question && question.kind !== 'job') go(question.kind, question.value);
 }
 
+function areOptionsValid() {
+  const form = byId('options-form');
+  if (form.checkValidity()) return true;
+  byId('options').open = true;
+  return form.reportValidity();
+}
+
 function go(kind, value) {
+  if (kind !== 'job' && !areOptionsValid()) return;
   const link = linkOf({ kind, value, options: kind === 'job' ? {} : readOptions() });
   if (link === location.hash) show();
   else location.hash = link;
@@ -233,7 +241,7 @@ async function toggleRecording(button) {
 function listen() {
   onSubmit('clip-form', () => go('clip', byId('clip').value));
   onSubmit('text-form', () => go('text', byId('text').value));
-  onSubmit('prompt-form', () => attempt(async (signal) => go('job', await begin(readOptions(), signal))));
+  onSubmit('prompt-form', () => areOptionsValid() && attempt(async (signal) => go('job', await begin(readOptions(), signal))));
   onSubmit('options-form', optionsChanged);
   onSubmit('key-form', () => {
     key.set(byId('key').value.trim());
@@ -241,6 +249,7 @@ function listen() {
     byId('key-form').hidden = true;
     show();
   });
+  byId('options-form').addEventListener('input', tellOptions);
   byId('options-form').addEventListener('change', optionsChanged);
   byId('add-condition').addEventListener('click', () => addCondition(optionsChanged).querySelector('select').focus());
   byId('random').addEventListener('click', () => attempt(async (signal) => go('clip', await randomClip(model.encoder.dim, signal))));
