@@ -98,6 +98,18 @@ def links_of(tags: Tags) -> list[str]:
     return [link for link in found if link and not link.startswith("data:")]
 
 
+def contrast(one: str, other: str) -> float:
+    """Of two colours, #rrggbb: 1 to 21."""
+    dim, bright = sorted(map(luminance, (one, other)))
+    return (bright + 0.05) / (dim + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [value / 255 for value in bytes.fromhex(colour[1:])]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 class TestFiles:
     def test_nothing_inline(self, tags: Tags) -> None:
         assert tags.inline == ""
@@ -119,6 +131,19 @@ class TestFiles:
 
     def test_the_style_needs_nothing_from_elsewhere(self) -> None:
         assert re.findall(r"url\(|@import", (FOLDER / "page.css").read_text(encoding="utf-8")) == []
+
+    def test_what_is_read_stands_out(self) -> None:
+        """By WCAG 2: 4.5 to 1 for text, 3 to 1 for the edges of fields and what shows a state."""
+        light, dark = re.findall(r":root \{(.*?)\}", (FOLDER / "page.css").read_text(encoding="utf-8"), re.DOTALL)
+        for declared in (light, light + dark):
+            colours = dict(re.findall(r"--([\w-]+): (#\w{6});", declared))
+            for ground in ("ground", "panel"):
+                for ink in ("ink", "quiet", "accent"):
+                    assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+                assert contrast(colours["edge"], colours[ground]) >= 3, ground
+            assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
+            assert contrast(colours["alarm"], colours["alarm-ground"]) >= 4.5
+            assert contrast(colours["accent"], colours["track"]) >= 3
 
     def test_every_element_that_a_script_asks_for_is_there(self, tags: Tags) -> None:
         ids = [attributes["id"] for _, attributes in tags.tags if "id" in attributes]

@@ -21,6 +21,7 @@ from tiny_clap import save_clap
 from audiorec.api.keys import create_key
 from audiorec.nearest import Nearest
 from audiorec.publishing.edit import remove
+from audiorec.testing import make_release
 
 ID = "a/clip 20.wav"
 N_RESULTS = "document.querySelectorAll('.result').length"
@@ -33,6 +34,7 @@ CATALOGUE = "document.querySelector('#catalogue').textContent"
 FIRST = "document.querySelector('.result .title')?.textContent"
 RECORD = "document.querySelector('#record').textContent"
 BUSY = "!document.querySelector('#busy').hidden || document.querySelector('#answer').ariaBusy === 'true'"
+SPOKEN = ("button", "link", "textbox", "combobox", "meter")  # what a screen reader has to have a name for
 PRESSED = (  # the ranks of what plays; 0 is what was asked by
     "[...document.querySelectorAll('.play')].flatMap((button, rank) => "
     "(button.getAttribute('aria-pressed') === 'true' ? [rank] : []))"
@@ -230,11 +232,80 @@ def test_an_aiff_is_heard_as_it_is(page: Page, server: Running, tmp_path: Path, 
     assert page.complaints == []
 
 
+def test_there_is_something_to_start_from(page: Page, server: Running, catalogue: Catalogue) -> None:
+    page.open(f"http://127.0.0.1:{server.port}/")
+    page.wait_for(f"{HEADING} === 'Some clips to start from' && {N_RESULTS} > 1")
+    links = page.run("[...document.querySelectorAll('.links a:first-child')].map((link) => link.hash)")
+    assert len(set(links)) == len(links) <= 6
+    assert page.run("document.querySelectorAll('.rank, meter').length") == 0
+    page.click(".result .play")
+    page.wait_for("document.querySelector('audio').duration > 0")
+    page.click(".result .links a")
+    page.wait_for(f"{HEADING}.startsWith('Nearest to ') && {N_RESULTS} === 10")
+    assert page.run("document.querySelectorAll('.rank').length") == 10
+    page.run("history.back()")
+    page.wait_for(f"{HEADING} === 'Some clips to start from' && {PROGRESS} === '' && {N_RESULTS} > 1")
+    assert page.complaints == []
+
+
+def test_titles_are_text_however_long(page: Page, tmp_path: Path) -> None:
+    mark = "<img src=x onerror=\"document.title='taken'\">" + "A" * 300
+    make_release(tmp_path / "model", 20, dim=16, seed=1, mark=mark)
+    with running(tmp_path, ["audiorec.cli", "serve", str(tmp_path / "model"), "--port", "0"]) as server:
+        server.wait_until_ready()
+        for width in (240, 390, 900):
+            page.look(width, 700)
+            page.open(f"http://127.0.0.1:{server.port}/")
+            page.wait_for(f"{N_RESULTS} > 1")
+            page.click(".result .links a")
+            page.wait_for(f"{HEADING}.startsWith('Nearest to ') && {N_RESULTS} === 10")
+            assert page.run(f"{HEADING}.includes({json.dumps(mark)}) && {FIRST}.includes({json.dumps(mark)})")
+            assert page.run("document.title.includes('<img') && document.images.length === 0")
+            assert page.run("document.documentElement.scrollWidth <= innerWidth"), width
+            assert page.run("innerWidth") == width
+    assert page.complaints == []
+
+
+def test_without_a_mouse(page: Page, server: Running) -> None:
+    focused = "(document.activeElement.id || document.activeElement.className || document.activeElement.textContent)"
+
+    def tab_to(wanted: str) -> None:
+        for _ in range(60):
+            page.press("Tab", 9)
+            if page.run(focused) == wanted:
+                return
+        raise AssertionError(f"no way to {wanted}: at {page.run(focused)}")
+
+    page.open(f"http://127.0.0.1:{server.port}/")
+    page.wait_for(f"{SHOWN} && {N_RESULTS} > 1 && !({BUSY})")
+    page.run("document.querySelector('h1 a').focus()")
+    for wanted in ("API", "file", "record", "random", "clip"):
+        page.press("Tab", 9)
+        assert page.run(focused) == wanted
+    page.call("Input.insertText", text="b/clip 23.wav")
+    page.press("Enter", 13, "\r")
+    page.wait_for(f"{HEADING} === 'Nearest to Take 23' && {N_RESULTS} === 10")
+    tab_to("play")
+    page.press(" ", 32, " ")
+    page.wait_for("document.querySelector('#playing').textContent === 'Take 23' && document.querySelector('audio').src")
+    tab_to("More like this")
+    page.press("Enter", 13, "\r")
+    page.wait_for(f"{HEADING} !== 'Nearest to Take 23' && document.activeElement.id === 'asked'")
+    tab_to("close-player")
+    page.press("Enter", 13, "\r")
+    assert page.run("document.querySelector('#player').hidden")
+    nodes = [node for node in page.call("Accessibility.getFullAXTree")["nodes"] if not node["ignored"]]
+    names = [node["name"]["value"] for node in nodes if node["role"]["value"] in SPOKEN]
+    assert len(names) > 30
+    assert all(names), names
+    assert page.complaints == []
+
+
 def test_an_answer_comes_into_view_and_gives_the_page_its_title(page: Page, server: Running) -> None:
     page.look(390, 400)
     page.open(f"http://127.0.0.1:{server.port}/")
     page.wait_for(SHOWN)
-    assert page.run("document.title") == "audiorec"
+    page.wait_for(f"document.title === 'audiorec' && {N_RESULTS} > 1")
     page.run("document.querySelector('#options').open = true")
     page.run("document.querySelector('#clip').focus()")
     page.call("Input.insertText", text="b/clip 23.wav")
@@ -250,7 +321,7 @@ def test_an_answer_comes_into_view_and_gives_the_page_its_title(page: Page, serv
     page.wait_for(f"{N_RESULTS} === 2 && !({BUSY})")
     assert page.run(f"{in_view} > 200")  # and one may go on with the options
     page.run("location.hash = ''")
-    page.wait_for("document.title === 'audiorec' && document.querySelector('#answer').hidden")
+    page.wait_for(f"document.title === 'audiorec' && {HEADING} === 'Some clips to start from'")
     assert page.complaints == []
 
 

@@ -4,11 +4,12 @@ import { addCondition, readConditions, setColumns, writeConditions } from './con
 import { byId, element } from './dom.js';
 import { audioPath, begin, cancel, describeGenerator, follow, progressOf, showProgress } from './job.js';
 import { play, playButton, tellFailures } from './player.js';
-import { ask, keep, keptSound, linkOf, questionOf, randomClip } from './question.js';
+import { ask, keep, keptSound, linkOf, questionOf, randomClips } from './question.js';
 import { canRecord, record } from './recorder.js';
 import { lengthOf, nameOf, showResults, soundOf } from './results.js';
 import { askJson, clipPath, key } from './service.js';
 
+const N_TO_START = 6;
 const TRY_AGAIN = [0, 408, 429, 502, 503, 504];
 let model = null;
 let asking = new AbortController();
@@ -62,7 +63,7 @@ function askForKey() {
 async function loadModel(signal) {
   model = await askJson('model', { signal });
   const { catalogue, encoder, release } = model;
-  const hours = catalogue.hours < 0.1 ? `${Math.round(catalogue.hours * 60)} min` : `${catalogue.hours.toLocaleString('en', { maximumFractionDigits: 1 })} h`;
+  const hours = catalogue.hours < 1 ? `${Math.round(catalogue.hours * 60)} min` : `${catalogue.hours.toLocaleString('en', { maximumFractionDigits: 1 })} h`;
   byId('catalogue').textContent = `${catalogue.n_clips.toLocaleString('en')} clips · ${hours} · ${encoder.name} · release ${release}`;
   byId('text-form').hidden = !encoder.text;
   byId('forget').hidden = !key.get();
@@ -73,8 +74,8 @@ async function loadModel(signal) {
 
 function show() {
   return attempt(async (signal) => {
-    if (!model) await loadModel(signal);
     const question = questionOf(location.hash);
+    if (!model || !question) await loadModel(signal); // random vectors are as long as those of the latest release
     if (question) {
       fill(question);
       await (question.kind === 'job' ? showJob(question.value, signal) : showNearest(question, signal)).catch((error) => {
@@ -82,7 +83,7 @@ function show() {
         throw error;
       });
       reveal(question);
-    } else hideAnswer();
+    } else await showSome(signal);
   });
 }
 
@@ -90,6 +91,22 @@ function hideAnswer() {
   byId('answer').hidden = true;
   document.title = 'audiorec';
   revealed = '';
+}
+
+// Before anything is asked: what there is to ask by.
+async function showSome(signal) {
+  hideAnswer();
+  const clips = await randomClips(N_TO_START, model.encoder.dim, signal);
+  showAnswer(clips, { heading: 'Some clips to start from' }, readOptions());
+  byId('told').textContent = '';
+  byId('job').hidden = true;
+  document.title = 'audiorec';
+}
+
+async function showOne(signal) {
+  await loadModel(signal);
+  const [clip] = await randomClips(1, model.encoder.dim, signal);
+  go('clip', clip.clip_id);
 }
 
 // Where the answer begins, once for a question: with other options it stays where it is.
@@ -157,9 +174,9 @@ function wishesOf({ k, filter, max_per_artist: perArtist }) {
   return { ...(k !== 10 && { k }), ...(filter && { filter }), ...(perArtist && { max_per_artist: perArtist }) };
 }
 
-function showAnswer(results, { name, sound }, options) {
+function showAnswer(results, { name, sound = null, heading = `Nearest to ${name}` }, options) {
   byId('answer').hidden = false;
-  byId('asked').textContent = `Nearest to ${name}`;
+  byId('asked').textContent = heading;
   document.title = `${name} · audiorec`;
   byId('asked-sound').replaceChildren(...(sound ? [playButton(sound, name)] : []));
   showResults(results, { hasSounds: model.has_sounds, options });
@@ -252,7 +269,7 @@ function listen() {
   byId('options-form').addEventListener('input', tellOptions);
   byId('options-form').addEventListener('change', optionsChanged);
   byId('add-condition').addEventListener('click', () => addCondition(optionsChanged).querySelector('select').focus());
-  byId('random').addEventListener('click', () => attempt(async (signal) => go('clip', await randomClip(model.encoder.dim, signal))));
+  byId('random').addEventListener('click', () => attempt(showOne));
   byId('forget').addEventListener('click', () => {
     key.forget();
     location.assign('./');

@@ -56,8 +56,13 @@ function askBySound(name, { filter, ...numbers }, signal) {
   return askJson(`nearest?${parameters}`, { method: 'POST', body: file, headers: { 'Content-Type': type }, signal });
 }
 
-export async function randomClip(dim, signal) {
-  const embedding = Array.from({ length: dim }, () => Math.random() + Math.random() - 1);
-  const { results } = await postJson('nearest', { embedding, k: 10 }, signal);
-  return results[Math.floor(Math.random() * results.length)].clip_id;
+// As far apart as random directions are: at most n, each once.
+export async function randomClips(n, dim, signal) {
+  const queries = Array.from({ length: n }, () => ({ embedding: randomVector(dim), k: 10 }));
+  const { answers } = await postJson('nearest/batch', { queries }, signal);
+  const picked = answers.map(({ results }) => results[Math.floor(Math.random() * results.length)]);
+  const byClipId = new Map(picked.map(({ rank, similarity, ...clip }) => [clip.clip_id, clip]));
+  return [...byClipId.values()];
 }
+
+const randomVector = (dim) => Array.from({ length: dim }, () => Math.random() + Math.random() - 1);

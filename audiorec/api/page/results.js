@@ -1,4 +1,4 @@
-// The list of clips.
+// The list of clips: found ones with their ranks, picked ones without.
 
 import { byId, element } from './dom.js';
 import { playButton } from './player.js';
@@ -26,11 +26,12 @@ export function showResults(results, { hasSounds, options }) {
 }
 
 function row(clip, sound, options) {
-  return element('li', { className: sound ? 'result' : 'result silent' },
-    element('span', { className: 'rank', textContent: clip.rank }),
+  const isFound = clip.rank !== undefined;
+  return element('li', { className: `result${sound ? '' : ' silent'}${isFound ? '' : ' picked'}` },
+    isFound ? element('span', { className: 'rank', textContent: clip.rank }) : null,
     sound && playButton(sound, nameOf(clip)),
     words(clip),
-    element('div', { className: 'nearness' }, similarity(clip.similarity), links(clip, options)));
+    element('div', { className: 'nearness' }, isFound ? similarity(clip.similarity) : null, links(clip, options)));
 }
 
 function words(clip) {
