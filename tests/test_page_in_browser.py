@@ -471,11 +471,17 @@ def test_a_sound_from_words(page: Page, catalogue: Catalogue, tmp_path: Path) ->
         environment = {f"AUDIOREC_{name.upper()}": value for name, value in maker.settings.items()}
         with running(tmp_path, command, **environment) as server:
             server.wait_until_ready()
+            page.look(390, 500)
             page.open(f"http://127.0.0.1:{server.port}/")
-            page.wait_for(f"{SHOWN} && !document.querySelector('#prompt-form').hidden")
+            page.wait_for(f"{SHOWN} && !document.querySelector('#prompt-form').hidden && {N_RESULTS} > 1")
             page.run("document.querySelector('#prompt').value = 'rain on a tin roof'")
             page.click("#prompt-form button")
             page.wait_for(f"{MAKING} && !document.querySelector('#job').hidden && location.hash.startsWith('#job=')")
+            assert page.run(HEADING) == "“rain on a tin roof”"
+            assert page.run("document.title") == "“rain on a tin roof” · audiorec"
+            assert page.run(
+                f"document.querySelector('#cancel').getBoundingClientRect().bottom < innerHeight && !({BUSY})"
+            )
             maker.generator.may_step.set()
             page.wait_for(f"{N_RESULTS} === 10 && document.querySelector('#job').hidden")
             assert page.run(HEADING) == "Nearest to “rain on a tin roof”"
@@ -488,6 +494,10 @@ def test_a_sound_from_words(page: Page, catalogue: Catalogue, tmp_path: Path) ->
             page.wait_for(f"{PROGRESS} === 'Cancelling'")
             maker.generator.may_step.set()
             page.wait_for(f"{PROGRESS} === 'Cancelled'")
+            assert page.run(HEADING) == "“wind”"
+            state = "{ state: 'starting', facts: null, limits: {} }"
+            page.run(f"import('./page/job.js').then((job) => job.describeGenerator({state}))")
+            assert page.run("document.querySelector('#generator').textContent") == "The model is not ready yet"
             assert page.complaints == []
 
 

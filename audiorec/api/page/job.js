@@ -13,8 +13,8 @@ export function describeGenerator(generator) {
   byId('seconds').placeholder = facts?.default_s ?? '';
   byId('seconds').max = Math.min(facts?.max_s ?? Infinity, limits.max_s ?? Infinity);
   byId('fast-label').hidden = !facts?.presets?.fast;
-  const name = facts ? `${facts.name} (${facts.licence})` : '';
-  byId('generator').textContent = state === 'ready' ? name : `${name} ${STATES[state] ?? state}`.trim();
+  const name = facts ? `${facts.name} (${facts.licence})` : 'The model';
+  byId('generator').textContent = state === 'ready' ? name : `${name} ${STATES[state] ?? state}`;
 }
 
 const STATES = { starting: 'is not ready yet', broken: 'cannot be loaded', unavailable: 'does not answer' };

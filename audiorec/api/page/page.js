@@ -150,15 +150,18 @@ async function showJob(id, signal) {
     showProgress(now);
     showBusy(false); // it has a bar of its own
     if (!now.ended_at) {
-      byId('told').textContent = progressOf(now);
-      showAnswer([], { name: `“${prompt}”`, sound: null }, {});
+      const told = progressOf(now);
+      if (told !== byId('told').textContent) byId('told').textContent = told; // it is read out when it is written
+      showAnswer([], { name: `“${prompt}”`, heading: `“${prompt}”` }, {});
+      reveal({ kind: 'job', value: id });
     }
   });
   const sound = job.sound && { path: audioPath(id) };
   const found = job.recommendations;
   if (found && found.release !== model.release) await loadModel(signal);
   const trouble = job.error ?? job.recommendations_error;
-  showAnswer(found?.results ?? [], { name: `“${job.request.prompt}”`, sound }, wishesOf(job.request));
+  const heading = found ? undefined : `“${job.request.prompt}”`;
+  showAnswer(found?.results ?? [], { name: `“${job.request.prompt}”`, sound, heading }, wishesOf(job.request));
   byId('told').textContent = endOf(job);
   if (trouble) showFailure(new Error(trouble.message));
   if (sound && wasAwaited) play(byId('asked-sound').firstChild, sound, job.request.prompt);
