@@ -492,6 +492,7 @@ def test_a_sound_from_words(page: Page, catalogue: Catalogue, tmp_path: Path) ->
             page.wait_for(MAKING)
             page.click("#cancel")
             page.wait_for(f"{PROGRESS} === 'Cancelling'")
+            wait_until(lambda: maker.heart.is_cancelled)
             maker.generator.may_step.set()
             page.wait_for(f"{PROGRESS} === 'Cancelled'")
             assert page.run(HEADING) == "“wind”"
