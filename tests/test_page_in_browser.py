@@ -325,6 +325,20 @@ def test_an_answer_comes_into_view_and_gives_the_page_its_title(page: Page, serv
     assert page.complaints == []
 
 
+def test_back_to_where_one_was(page: Page, server: Running) -> None:
+    page.look(900, 500)
+    page.open(f"http://127.0.0.1:{server.port}/#clip={ID}")
+    page.wait_for(f"{N_RESULTS} === 10 && !({BUSY})")
+    page.run("document.querySelector('.result:nth-child(9)').scrollIntoView()")
+    place = page.run("scrollY")
+    page.click(".result:nth-child(9) .links a")
+    page.wait_for(f"!{HEADING}.endsWith('Take 20') && !({BUSY}) && scrollY < {place} - 300")
+    page.run("history.back()")
+    page.wait_for(f"{HEADING}.endsWith('Take 20') && !({BUSY})")
+    page.wait_for(f"Math.abs(scrollY - {place}) < 2")
+    assert page.complaints == []
+
+
 def test_nothing_found(page: Page, server: Running) -> None:
     page.open(f"http://127.0.0.1:{server.port}/#clip={ID}&filter=%7B%22label%22%3A%22wolf%22%7D")
     page.wait_for(f"{PROGRESS}.startsWith('0 clips in ') && {PROGRESS}.endsWith(': none passes the conditions')")

@@ -77,12 +77,15 @@ function show() {
     const question = questionOf(location.hash);
     if (!model || !question) await loadModel(signal); // random vectors are as long as those of the latest release
     if (question) {
+      const isBack = Boolean(history.state?.isSeen) && revealed !== ''; // the browser has scrolled to where one was
+      if (isBack) revealed = nameOfQuestion(question);
       fill(question);
       await (question.kind === 'job' ? showJob(question.value, signal) : showNearest(question, signal)).catch((error) => {
         if (!signal.aborted) hideAnswer(); // it is another question's
         throw error;
       });
       reveal(question);
+      history.replaceState({ isSeen: true }, '');
     } else await showSome(signal);
   });
 }
@@ -109,9 +112,11 @@ async function showOne(signal) {
   go('clip', clip.clip_id);
 }
 
+const nameOfQuestion = ({ kind, value }) => `${kind} ${value}`;
+
 // Where the answer begins, once for a question: with other options it stays where it is.
-function reveal({ kind, value }) {
-  const asked = `${kind} ${value}`;
+function reveal(question) {
+  const asked = nameOfQuestion(question);
   if (document.activeElement === document.body) byId('asked').focus({ preventScroll: true });
   const { top, bottom } = byId('asked').getBoundingClientRect();
   if (asked !== revealed && (top < 0 || bottom > innerHeight * 0.7)) byId('asked').scrollIntoView();
