@@ -451,7 +451,7 @@ def test_a_folder_with_nothing_usable_is_refused(tmp_path: Path, model_dir: Path
     expected = {
         "empty": "a folder without a clip",
         "only_text": "got 1 files, none of them usable",
-        "missing": "not a folder",
+        "missing": "does not exist, expected a folder of clips",
     }
     with pytest.raises(BadCatalogue, match=expected[name]):
         built(tmp_path / name, model_dir)

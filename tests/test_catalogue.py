@@ -36,10 +36,10 @@ def test_an_empty_folder_has_nothing(tmp_path: Path) -> None:
     assert scan(tmp_path) == Scan()
 
 
-@pytest.mark.parametrize("name", ["missing", "clip.wav"])
-def test_a_catalogue_is_a_folder(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "why"), [("missing", "does not exist"), ("clip.wav", "is not a folder")])
+def test_a_catalogue_is_a_folder(name: str, why: str, tmp_path: Path) -> None:
     fill(tmp_path, "clip.wav")
-    with pytest.raises(BadCatalogue, match=f"got .*{name}, which is not a folder, expected a folder of clips"):
+    with pytest.raises(BadCatalogue, match=f"got .*{name}, which {why}, expected a folder of clips"):
         scan(tmp_path / name)
 
 
@@ -213,6 +213,16 @@ def test_folders_that_may_not_be_read(unprivileged_dir: Path) -> None:
 def test_a_catalogue_that_may_not_be_read(unprivileged_dir: Path) -> None:
     (fill(unprivileged_dir / "clips", "a.wav")).chmod(0o000)
     assert codes(scan(unprivileged_dir / "clips")) == {".": "unreadable"}
+
+
+def test_a_catalogue_in_a_folder_that_may_not_be_entered(unprivileged_dir: Path) -> None:
+    fill(unprivileged_dir, "closed/clips/a.wav")
+    (unprivileged_dir / "closed").chmod(0o000)
+    clips = unprivileged_dir / "closed" / "clips"
+    with pytest.raises(BadCatalogue, match=f"got {clips}, which cannot be read .Permission denied., expected a folder"):
+        scan(clips)
+    with pytest.raises(BadCatalogue, match=f"got {clips}, which cannot be read .Permission denied., expected a clip"):
+        scan_all([clips])
 
 
 def test_folders_and_files_together(tmp_path: Path) -> None:

@@ -131,3 +131,14 @@ def test_without_its_packages_crawling_says_what_to_install(tmp_path: Path) -> N
     assert run.returncode == 2
     assert "pip install 'audiorec[crawl]'" in run.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_may_not_be_read_is_told_as_such(unprivileged_dir: Path) -> None:
+    clips = unprivileged_dir / "closed" / "clips"
+    clips.mkdir(parents=True)
+    (clips / "a.mp3").write_bytes(mp3(1.0, 440.0))
+    for closed in (clips, clips.parent):
+        closed.chmod(0o000)
+        ended = CliRunner().invoke(app, ["build", str(clips), str(unprivileged_dir / "model")])
+        assert ended.exit_code == 3
+        assert "cannot be read (Permission denied)" in ended.stderr

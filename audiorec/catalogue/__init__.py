@@ -52,8 +52,8 @@ def scan(audio_dir: Path) -> Scan:
     of the first folder on the way to the clip. A crawl's `clips.tsv` is read likewise; a `labels.csv` beside it comes
     first. Raises BadCatalogue for a folder or table that cannot be used.
     """
-    if not audio_dir.is_dir():
-        raise BadCatalogue(f"got {audio_dir}, which is not a folder, expected a folder of clips")
+    if not os.path.isdir(audio_dir):
+        raise BadCatalogue(f"got {audio_dir}, which {_what_is_wrong(audio_dir)}, expected a folder of clips")
     found = Scan()
     labels: dict[Path, dict[str, str]] = {}
     files: list[Path] = []
@@ -84,7 +84,7 @@ def scan_all(paths: Iterable[Path]) -> Scan:
     found = Scan()
     tables: dict[Path, dict[Path, dict[str, str]]] = {}
     for path in (Path(os.path.abspath(path)) for path in paths):
-        if path.is_dir():
+        if os.path.isdir(path):
             part = scan(path)
             found.candidates += part.candidates
             found.refusals += part.refusals
@@ -95,10 +95,21 @@ def scan_all(paths: Iterable[Path]) -> Scan:
                 tables[folder] = _read_tables(folder, os.listdir(folder))
             _consider(path, folder, tables[folder].get(path), found)
         else:
-            raise BadCatalogue(f"got {path}, which does not exist, expected a clip or a folder of clips")
+            raise BadCatalogue(f"got {path}, which {_what_is_wrong(path)}, expected a clip or a folder of clips")
     once = {(candidate.path, candidate.clip_id): candidate for candidate in found.candidates}
     found.candidates = sorted(once.values(), key=lambda candidate: candidate.clip_id)
     return found
+
+
+def _what_is_wrong(path: Path) -> str:
+    """With a path that is not a folder of clips, nor a clip."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "is not a folder"
 
 
 def _read_tables(folder: Path, names: Collection[str]) -> dict[Path, dict[str, str]]:

@@ -1,5 +1,6 @@
 """Whatever a person gives `audiorec build` for clips, as a folder of clips."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def gather(
     """
     folder = Path(source)
     is_elsewhere = "://" in source or source.startswith(("coub:", "ytdlp:"))
-    if folder.is_dir() or not (folder.is_file() or is_elsewhere):
+    if os.path.isdir(folder) or not (os.path.isfile(folder) or is_elsewhere):
         refresh_tables(folder)
         return folder, None
     out_dir = work_dir / CRAWL_DIR

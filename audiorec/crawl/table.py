@@ -1,5 +1,6 @@
 """The crawl folder's tables: `clips.tsv`, which convert and build read, and `refused.tsv`."""
 
+import os
 from pathlib import Path
 
 from audiorec.catalogue import CRAWLED_FILE
@@ -22,4 +23,4 @@ def write_tables(journal: Journal, out_dir: Path) -> None:
 
 
 def is_crawl_folder(folder: Path) -> bool:
-    return (folder / STATE_DIR).is_dir()
+    return os.path.isdir(folder / STATE_DIR)  # no error where it cannot be looked at

@@ -1,5 +1,6 @@
 """Where clips come from. What a person writes as SOURCE is told apart here."""
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,9 +42,9 @@ async def open_source(spec: str, fetcher: Fetcher, state_dir: Path) -> Source:
 
 
 def _open_local(path: Path, fetcher: Fetcher) -> Source:
-    if path.is_dir():
+    if os.path.isdir(path):  # no error where it cannot be looked at
         return FolderSource(path, max_table_bytes=fetcher.options.max_page_bytes)
-    if path.is_file():
+    if os.path.isfile(path):
         return ListSource(path, fetcher)
     raise BadSetting(
         f"got {quoted(str(path))}, which is not there, expected a folder, a list file, a URL, coub:... or ytdlp:URL"
