@@ -151,6 +151,7 @@ def test_bars_tell_rate_and_time_left(clips_dir: Path, tmp_path: Path) -> None:
     shown = run("build", clips_dir, tmp_path / "shown", *TOY, "--no-baselines", AUDIOREC_PROGRESS="1")
     assert re.search(r"convert: 100%.* 7/7 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+(clip/s|s/clip)\]", shown.stderr)
     assert re.search(r"encode \(Slopes\): 100%.* 6/6 ", shown.stderr)
+    assert "crawl" not in shown.stderr  # of a folder that is taken as it is
 
 
 def test_interrupted_it_says_how_to_go_on(clips_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

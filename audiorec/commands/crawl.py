@@ -1,7 +1,7 @@
 """The command that brings clips from elsewhere."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,14 +16,21 @@ app = typer.Typer()
 
 @contextmanager
 def crawl_bar() -> Iterator[Callable[[Any], None]]:
-    """The same bar for a crawl, whose end is not always known: what it is given hears where the crawl is."""
+    """The same bar for a crawl, whose end is not always known: what it is given hears where the crawl is.
+
+    There is none before it hears anything, so none for a folder that is taken as it is.
+    """
     from tqdm import tqdm
 
     from audiorec.crawl.summary import megabytes
 
-    with tqdm(desc="crawl", unit="clip", disable=not has_bars()) as bar:
+    with ExitStack() as stack:
+        bars: list[Any] = []
 
         def report(status: Any) -> None:
+            if not bars:
+                bars.append(stack.enter_context(tqdm(desc="crawl", unit="clip", disable=not has_bars())))
+            bar = bars[0]
             bar.total = status.n_expected and status.n_expected - status.n_known
             bar.n = status.n_handled - status.n_known
             bar.set_postfix_str(f"{megabytes(status.n_bytes)}, {status.n_failed} failed")
