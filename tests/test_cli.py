@@ -211,6 +211,24 @@ def test_not_one_query_is_2(catalogue: Catalogue, queries: list[str]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["build", "CLIPS", ""], ["build", "", "MODEL"], ["convert", "CLIPS", ""], ["export", ""], ["index", ""]),
+        *(["samples", ""], ["crawl", "", "OUT"], ["crawl", "CLIPS", ""], ["add", "MODEL", "CLIPS", ""]),
+        *(["remove", "", "ID"], ["use", "", "0001"], ["prune", "", "--keep", "1"], ["serve", ""], ["nearest", ""]),
+        *(["train", "vqvae", "CLIPS", "--out", ""], ["train", "generator", "", "--out", "RUN"]),
+    ],
+    ids=" ".join,
+)
+def test_an_empty_path_is_not_the_current_folder(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "got an empty path, expected one with a name" in misused(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("text", ["", "[1,", "1.5.", "{'a': 1}", "nan", "[" * 100_000, "@missing.json", "@.", "@-"])
 @pytest.mark.parametrize("option", ["--embedding", "--filter"])
 def test_what_is_no_json_is_2(catalogue: Catalogue, option: str, text: str) -> None:

@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from audiorec.commands.arguments import Baselines, MakeCurrent, MaxS, ModelDir, PlaceholderArtists, Tolerance, Workers
+from audiorec.commands.arguments import (
+    Baselines,
+    MakeCurrent,
+    MaxS,
+    ModelDir,
+    PlaceholderArtists,
+    Tolerance,
+    Workers,
+    named,
+    named_path,
+)
 from audiorec.commands.crawl import crawl_bar
 from audiorec.terminal import EXIT_SOME_REFUSED, end_not_current, progress, reported, show
 
@@ -13,7 +23,12 @@ app = typer.Typer()
 
 
 Clips = Annotated[
-    str, typer.Argument(help="A folder of clips, with a labels.csv or a folder a label; or a list, as for crawl.")
+    str,
+    typer.Argument(
+        parser=named,
+        metavar="CLIPS",
+        help="A folder of clips, with a labels.csv or a folder a label; or a list, as for crawl.",
+    ),
 ]
 EncoderName = Annotated[
     str | None,
@@ -187,7 +202,9 @@ def index(
 
 
 @app.command()
-def samples(out_dir: Annotated[Path, typer.Argument(help="Where the clips go.")]) -> None:
+def samples(
+    out_dir: Annotated[Path, typer.Argument(parser=named_path, metavar="OUT_DIR", help="Where the clips go.")],
+) -> None:
     """Render the built-in sample catalogue: synthesised clips of a dozen families, with a labels.csv."""
     from audiorec.samples import render
 

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiorec.commands.arguments import AsJson, MakeCurrent, MaxS, ModelDir, PlaceholderArtists, Tolerance, Workers
+from audiorec.commands.arguments import (
+    AsJson,
+    MakeCurrent,
+    MaxS,
+    ModelDir,
+    PlaceholderArtists,
+    Tolerance,
+    Workers,
+    named_path,
+)
 from audiorec.terminal import EXIT_NOT_CURRENT, EXIT_SOME_REFUSED, end_not_current, progress, reported, show, show_json
 
 if TYPE_CHECKING:
@@ -18,7 +27,12 @@ app = typer.Typer()
 @app.command()
 def add(
     model_dir: ModelDir,
-    clips: Annotated[list[Path], typer.Argument(help="Files, and folders with a labels.csv or a folder a label.")],
+    clips: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=named_path, metavar="CLIPS", help="Files, and folders with a labels.csv or a folder a label."
+        ),
+    ],
     replace: Annotated[bool, typer.Option("--replace", help="Put a clip in the place of another with its id.")] = False,
     tolerance: Tolerance = 0.01,
     make_current: MakeCurrent = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from audiorec.commands.arguments import MaxS
+from audiorec.commands.arguments import MaxS, named, named_path
 from audiorec.terminal import EXIT_SOME_REFUSED, has_bars, reported, show
 
 app = typer.Typer()
@@ -43,11 +43,16 @@ def crawl(
     source: Annotated[
         str,
         typer.Argument(
+            parser=named,
+            metavar="SOURCE",
             help="coub:hot/weekly, coub:tag/NAME, any page that yt-dlp knows, a podcast feed, a CSV, TSV, M3U or "
-            "plain list, a folder, a store such as s3://bucket/sounds."
+            "plain list, a folder, a store such as s3://bucket/sounds.",
         ),
     ],
-    out_dir: Annotated[Path, typer.Argument(help="The crawl folder: new, or of an earlier crawl.")],
+    out_dir: Annotated[
+        Path,
+        typer.Argument(parser=named_path, metavar="OUT_DIR", help="The crawl folder: new, or of an earlier crawl."),
+    ],
     max_clips: Annotated[int | None, typer.Option(min=1, help="Stop when the folder holds so many.")] = None,
     max_hours: Annotated[float | None, typer.Option(min=0, help="Stop when it holds so many hours.")] = None,
     max_bytes: Annotated[int | None, typer.Option(min=1, help="Stop when it holds so many bytes.")] = None,

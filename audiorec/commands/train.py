@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from audiorec.commands.arguments import AudioDir, RunDir, named_path
 from audiorec.terminal import progress, reported, show
 
 app = typer.Typer(no_args_is_help=True, help="Train an encoder that learns, or an adapter of a generator.")
@@ -17,8 +18,8 @@ def train() -> None:
 
 @app.command()
 def vqvae(
-    audio_dir: Annotated[Path, typer.Argument(help="A folder of clips, of converted clips, or a model directory.")],
-    out: Annotated[Path, typer.Option(help="The run's folder, as exp/NAME.")],
+    audio_dir: AudioDir,
+    out: RunDir,
     minutes: Annotated[float | None, typer.Option(help="How long it learns.")] = None,
     cpu_minutes: Annotated[float | None, typer.Option(help="The same in time of all cores together.")] = None,
     epochs: Annotated[float | None, typer.Option(help="How often it learns from every clip, instead.")] = None,
@@ -56,8 +57,8 @@ def vqvae(
 
 @app.command()
 def classifier(
-    audio_dir: Annotated[Path, typer.Argument(help="A folder of clips, of converted clips, or a model directory.")],
-    out: Annotated[Path, typer.Option(help="The run's folder, as exp/NAME.")],
+    audio_dir: AudioDir,
+    out: RunDir,
     base: Annotated[
         str | None,
         typer.Option(help="What it begins from: a hub id as facebook/wav2vec2-base, or a directory."),
@@ -103,8 +104,8 @@ def classifier(
 
 @app.command()
 def contrastive(
-    audio_dir: Annotated[Path, typer.Argument(help="A folder of clips, of converted clips, or a model directory.")],
-    out: Annotated[Path, typer.Option(help="The run's folder, as exp/NAME.")],
+    audio_dir: AudioDir,
+    out: RunDir,
     start_from: Annotated[str | None, typer.Option("--from", help="base, or a checkpoint to go on from.")] = None,
     minutes: Annotated[float | None, typer.Option(help="How long it learns.")] = None,
     cpu_minutes: Annotated[float | None, typer.Option(help="The same in time of all cores together.")] = None,
@@ -148,9 +149,19 @@ def contrastive(
 @app.command()
 def generator(
     model_dir: Annotated[
-        Path, typer.Argument(help="A model directory with its converted clips, a folder of such, or one of clips.")
+        Path,
+        typer.Argument(
+            parser=named_path,
+            metavar="MODEL_DIR",
+            help="A model directory with its converted clips, a folder of such, or one of clips.",
+        ),
     ],
-    out: Annotated[Path, typer.Option(help="The run's folder, as exp/NAME; the adapter is called NAME.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=named_path, metavar="<path>", help="The run's folder, as exp/NAME; the adapter is called NAME."
+        ),
+    ],
     base: Annotated[
         str | None,
         typer.Option(help="The generator: a hub id or a directory of AudioLDM, AudioLDM2 or MusicLDM."),
