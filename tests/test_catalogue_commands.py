@@ -131,13 +131,21 @@ def test_ids_come_from_a_file_as_metadata_tsv_has_them(model_dir: Path, tmp_path
     assert text.startswith("clips: 4 removed\n")
 
 
+def test_a_list_of_ids_may_end_its_lines_as_windows_does(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "ids").write_bytes(b"100%.wav\r\n\r\nwhat?.wav?k=3\r\n")
+    text = done("remove", model_dir, "--from-file", tmp_path / "ids")
+    assert text.startswith("clips: 2 removed\n")
+
+
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"\xff\xfe", "codec"), (b"back\\slash", "escape"), (None, "No such file")]
+    ("content", "message"),
+    [(b"\n", "ids without an id in it"), (b"\xff\xfe", "codec"), (b"back\\slash", "escape"), (None, "No such file")],
 )
 def test_a_list_that_cannot_be_read(model_dir: Path, tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "ids").write_bytes(content)
-    result = CliRunner().invoke(app, ["remove", str(model_dir), "--from-file", str(tmp_path / "ids")])
+    arguments = ["remove", str(model_dir), "--from-file", str(tmp_path / "ids")]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "300"})
     assert result.exit_code == 2
     assert message in result.stderr
     assert release_names(model_dir) == ["0001"]
@@ -146,7 +154,7 @@ def test_a_list_that_cannot_be_read(model_dir: Path, tmp_path: Path, content: by
 def test_nothing_to_remove_is_wrong_usage(model_dir: Path) -> None:
     result = CliRunner().invoke(app, ["remove", str(model_dir)])
     assert result.exit_code == 2
-    assert "expected clip ids, or --from-file" in result.stderr
+    assert "got no ids, expected clip ids, or --from-file" in result.stderr
 
 
 def test_a_release_that_is_worse_ends_with_8_and_the_way_to_use_it(

@@ -67,7 +67,7 @@ def add(
 @app.command()
 def remove(
     model_dir: ModelDir,
-    clip_ids: Annotated[list[str] | None, typer.Argument(metavar="[IDS]...", help="Clip ids.")] = None,
+    clip_ids: Annotated[list[str] | None, typer.Argument(metavar="IDS", help="Clip ids.")] = None,
     from_file: Annotated[
         Path | None,
         typer.Option("--from-file", help="More ids, one a line, written as in metadata.tsv; - reads standard input."),
@@ -86,7 +86,8 @@ def remove(
     with reported():
         wanted = [*(clip_ids or []), *(_ids_in(from_file) if from_file else [])]
         if not wanted:
-            raise typer.BadParameter("expected clip ids, or --from-file")
+            got = f"got {from_file} without an id in it" if from_file else "got no ids"
+            raise typer.BadParameter(f"{got}, expected clip ids, or --from-file with one a line")
         _end(run(model_dir, wanted, guard=Guard(tolerance, make_current)), model_dir, as_json)
 
 
@@ -96,7 +97,8 @@ def _ids_in(path: Path) -> list[str]:
 
     try:
         text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        return [unescape_cell(line) for line in text.decode().split("\n") if line]
+        lines = (line.removesuffix("\r") for line in text.decode().split("\n"))  # an id's own \r is escaped
+        return [unescape_cell(line) for line in lines if line]
     except (OSError, ValueError, BadModelDir) as error:
         raise typer.BadParameter(f"got {path}, expected a readable list of clip ids ({error})") from None
 
