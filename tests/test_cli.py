@@ -321,6 +321,12 @@ def test_nearest_by_id_is_the_librarys_answer(catalogue: Catalogue, nearest: Nea
     assert len(answer["results"]) == 4
 
 
+def test_nothing_found_is_said(catalogue: Catalogue) -> None:
+    asked = ("nearest", catalogue.model_dir, "--id", "what?.wav?k=3", "--filter", '{"label": "unicorn"}')
+    assert done(*asked).startswith("no clip passes the conditions")
+    assert json.loads(done(*asked, "--json"))["results"] == []
+
+
 @pytest.mark.parametrize("way", ["inline", "file", "stdin"])
 def test_nearest_by_embedding(catalogue: Catalogue, nearest: Nearest, tmp_path: Path, way: str) -> None:
     text = json.dumps(nearest.release.embeddings[7].tolist())

@@ -182,6 +182,8 @@ def evaluation_report(evaluation: "Evaluation", index: Mapping[str, Any]) -> str
 
 def neighbours_table(results: Iterable[Mapping[str, Any]]) -> str:
     rows = [(r["rank"], r["similarity"], r["clip_id"], r["label"], r["artist"], r["title"]) for r in results]
+    if not rows:
+        return "no clip passes the conditions: a wider filter, or fewer clips left out, may find some"
     header = ("rank", "similarity", "clip", "label", "artist", "title")
     empty = {i for i in range(len(header)) if all(row[i] == "" for row in rows)}
     kept = [i for i in range(len(header)) if i not in empty]
