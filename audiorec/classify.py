@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audiorec.audio.decoder import DecodeLimits
 from audiorec.embed import Embedding
 from audiorec.errors import BadQuery
 from audiorec.metadata.predictions import Predictions
@@ -36,11 +37,16 @@ def classify_embedding(embedding: Embedding, release: Release) -> Classification
     return _classification(classifier_of(release), embedding.label_scores)
 
 
-def classify_file(path: Path | str, release: Release | Path | str) -> Classification:
-    """A sound file, by a release or a model directory's current one. Raises BadAudio, BadModelDir, BadQuery."""
+def classify_file(
+    path: Path | str, release: Release | Path | str, *, max_s: float = DecodeLimits.max_s
+) -> Classification:
+    """A sound file of up to max_s seconds, by a release or a model directory's current one.
+
+    Raises BadAudio, BadModelDir, BadQuery.
+    """
     opened = release if isinstance(release, Release) else open_release(release)
     classifier_of(opened)
-    return classify_embedding(embed_file(path, opened), opened)
+    return classify_embedding(embed_file(path, opened, max_s=max_s), opened)
 
 
 def classifier_of(release: Release) -> Predictions:

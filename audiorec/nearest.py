@@ -18,7 +18,6 @@ from audiorec.text import clean_text
 Array = npt.NDArray[np.float32]
 
 DEFAULT_K = 10
-UPLOAD_LIMITS = DecodeLimits(max_s=600.0, wall_s=30.0, cpu_s=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +131,14 @@ class Nearest:
         excluded = [row, *self._rows_of(exclude)]
         return self._search(self.release.embeddings[row], k, filter, excluded, max_per_artist)
 
-    def search_file(self, path: Path | str, k: int = DEFAULT_K, **options: Any) -> Neighbours:
-        """The k clips nearest to a sound file; options as in `search`. Raises BadAudio, BadQuery."""
-        return self.search(self.embed_file(path).vector, k, **options)
+    def search_file(
+        self, path: Path | str, k: int = DEFAULT_K, *, max_s: float = DecodeLimits.max_s, **options: Any
+    ) -> Neighbours:
+        """The k clips nearest to a sound file; max_s as in `embed_file`, options as in `search`.
+
+        Raises BadAudio, BadQuery.
+        """
+        return self.search(self.embed_file(path, max_s=max_s).vector, k, **options)
 
     def search_text(self, text: str, k: int = DEFAULT_K, **options: Any) -> Neighbours:
         """The k clips nearest to what a text says, where the release has a text encoder; options as in `search`.
@@ -148,9 +152,9 @@ class Nearest:
         """Texts to (N, D) float32 unit vectors, to be compared with those of sounds. Raises BadQuery, BadModelDir."""
         return embed_texts(texts, self.release)
 
-    def embed_file(self, path: Path | str) -> Embedding:
-        """A sound file to its embedding, by the very recipe of the catalogue. Raises BadAudio."""
-        return embed_file(path, self.release)
+    def embed_file(self, path: Path | str, *, max_s: float = DecodeLimits.max_s) -> Embedding:
+        """A sound file of up to max_s seconds to its embedding, by the recipe of the catalogue. Raises BadAudio."""
+        return embed_file(path, self.release, max_s=max_s)
 
     def unit_vector(self, vector: npt.ArrayLike) -> Array:
         """Checks an embedding from outside and scales it: (D,) float32, unit norm. Raises BadVector."""
@@ -210,13 +214,15 @@ class Nearest:
         return Neighbours(rows[:n_found], hits.similarities[0, :n_found].tolist(), self.release)
 
 
-def embed_file(path: Path | str, release: Release | Path | str) -> Embedding:
+def embed_file(path: Path | str, release: Release | Path | str, *, max_s: float = DecodeLimits.max_s) -> Embedding:
     """A sound file to its embedding by the encoder of a release (or of a model directory's current one).
+
+    max_s: the longest that is taken, in seconds; unless said, what a build takes.
 
     Returns an `Embedding`; its `vector` is (D,) float32, unit norm. Raises BadAudio, BadModelDir.
     """
     opened = release if isinstance(release, Release) else open_release(release)
-    decoder = Decoder(UPLOAD_LIMITS)
+    decoder = Decoder(DecodeLimits(max_s=max_s))
     try:
         return embed(decoder.decode(Path(path)), opened.encoder)
     finally:

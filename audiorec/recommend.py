@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from audiorec.audio.decode import decode
+from audiorec.audio.decoder import DecodeLimits
 from audiorec.embed import Embedding, embed
 from audiorec.errors import BadQuery
 from audiorec.generate.sound import Sound, encode_sound
-from audiorec.nearest import DEFAULT_K, UPLOAD_LIMITS, Nearest, Neighbours
+from audiorec.nearest import DEFAULT_K, Nearest, Neighbours
 from audiorec.release import Release
 
 
@@ -63,4 +64,4 @@ def recommend(
 def embed_sound(sound: Sound | bytes, release: Release) -> Embedding:
     """A sound to its embedding as if its WAV were uploaded: by the very recipe of the catalogue. Raises BadAudio."""
     wav = sound if isinstance(sound, bytes) else encode_sound(sound, "wav")
-    return embed(decode(wav, max_s=UPLOAD_LIMITS.max_s), release.encoder)  # our own: no need of a process that may die
+    return embed(decode(wav, max_s=DecodeLimits.max_s), release.encoder)  # our own: no need of a process that may die

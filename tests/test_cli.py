@@ -280,6 +280,13 @@ def test_a_sound_that_is_none_is_3(catalogue: Catalogue, tmp_path: Path) -> None
         assert reason in refused("nearest", catalogue.model_dir, tmp_path / name, code=3)
 
 
+def test_the_limit_of_a_sound_can_be_raised(catalogue: Catalogue, tmp_path: Path) -> None:
+    (tmp_path / "two.wav").write_bytes(catalogue.sound("100%.wav"))
+    asked = ("nearest", catalogue.model_dir, tmp_path / "two.wav", "-k", 1, "--max-s")
+    assert "expected at most 0.1 s of sound: cut the clip, or raise the limit" in refused(*asked, 0.1, code=3)
+    assert "100%.wav" in done(*asked, 60)
+
+
 @pytest.mark.parametrize("command", ["nearest", "inspect", "evaluate", "serve"])
 def test_no_model_directory_is_5(tmp_path: Path, command: str) -> None:
     query = ["--id", "a"] if command == "nearest" else []

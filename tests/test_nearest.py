@@ -134,6 +134,14 @@ def test_a_file_is_found_by_its_sound(nearest: Nearest, catalogue: Catalogue, tm
         assert np.array_equal(embed_file(str(path), release).vector, embedding.vector)
 
 
+def test_a_file_may_be_as_long_as_a_clip_of_a_build(nearest: Nearest, tmp_path: Path) -> None:
+    path = tmp_path / "long.flac"
+    path.write_bytes(encoded(tone(610), container="FLAC"))
+    assert nearest.embed_file(path).duration_s == pytest.approx(610)
+    with pytest.raises(BadAudio, match=r"got 610.0 s, expected at most 600 s of sound: .*raise the limit"):
+        nearest.search_file(path, max_s=600)
+
+
 def test_a_sound_that_is_none_is_refused(nearest: Nearest, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no sound at all")
     with pytest.raises(BadAudio, match="expected"):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from audiorec.commands.arguments import AsJson, ModelDir
+from audiorec.commands.arguments import AsJson, MaxS, ModelDir
 from audiorec.terminal import parse_json, progress, reported, show, show_json
 
 app = typer.Typer()
@@ -22,6 +22,7 @@ def nearest(
     filter: Annotated[str | None, typer.Option(help='Conditions as JSON: {"label": "dog"}.')] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="A clip id to leave out; may be repeated.")] = None,
     max_per_artist: Annotated[int | None, typer.Option(help="At most so many clips by one artist.")] = None,
+    max_s: MaxS = 3600.0,
     as_json: Annotated[bool, typer.Option("--json", help="The answer as the service gives it.")] = False,
 ) -> None:
     """The clips nearest to a sound file, to a clip of the catalogue, to a text or to an embedding; no server needed."""
@@ -35,7 +36,7 @@ def nearest(
         options: dict[str, Any] = {"filter": None if filter is None else parse_json(filter), "exclude": exclude or []}
         options |= {"k": k, "max_per_artist": max_per_artist}
         if sound is not None:
-            found = opened.search_file(sound, **options)
+            found = opened.search_file(sound, max_s=max_s, **options)
         elif clip_id is not None:
             found = opened.search_id(clip_id, **options)
         elif text is not None:
@@ -53,6 +54,7 @@ def classify(
     model_dir: ModelDir,
     sound: Annotated[Path | None, typer.Argument(help="A sound file.")] = None,
     clip_id: Annotated[str | None, typer.Option("--id", help="A clip of the catalogue.")] = None,
+    max_s: MaxS = 3600.0,
     as_json: Annotated[bool, typer.Option("--json", help="The answer as the service gives it.")] = False,
 ) -> None:
     """The labels of a sound file or of a clip, by an encoder of `train classifier`; no server needed."""
@@ -64,7 +66,11 @@ def classify(
         if (sound is None) == (clip_id is None):
             raise typer.BadParameter("expected exactly one of a sound file and --id")
         release = open_release(model_dir)
-        found = classify_clip(clip_id, release) if clip_id is not None else classify_file(sound or Path(), release)
+        found = (
+            classify_clip(clip_id, release)
+            if clip_id is not None
+            else classify_file(sound or Path(), release, max_s=max_s)
+        )
         if as_json:
             show_json({**found.to_json(), "release": release.name})
         else:
