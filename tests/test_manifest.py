@@ -72,7 +72,14 @@ def test_what_is_not_json_is_refused(release_dir: Path, text: bytes) -> None:
 def test_a_folder_in_its_place_is_refused(release_dir: Path) -> None:
     (release_dir / MANIFEST_FILE).unlink()
     (release_dir / MANIFEST_FILE).mkdir()
-    assert f"got a {MANIFEST_FILE} that is not JSON (IsADirectoryError), expected a whole one" in refusal(release_dir)
+    assert f"got a {MANIFEST_FILE} that cannot be read (Is a directory), expected a file" in refusal(release_dir)
+
+
+def test_one_that_may_not_be_read(unprivileged_dir: Path) -> None:
+    (unprivileged_dir / MANIFEST_FILE).write_text("{}")
+    (unprivileged_dir / MANIFEST_FILE).chmod(0)
+    with pytest.raises(BadModelDir, match=r"cannot be read \(Permission denied\), expected a file and the right to"):
+        read_manifest(unprivileged_dir)
 
 
 def test_a_missing_one_is_refused(release_dir: Path) -> None:

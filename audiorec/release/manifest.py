@@ -190,7 +190,12 @@ def read_manifest(directory: Path) -> Manifest:
         fields = json.loads((directory / MANIFEST_FILE).read_bytes())
     except FileNotFoundError:
         raise BadModelDir(f"got no {MANIFEST_FILE} in {directory.name}, expected a release of audiorec") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise BadModelDir(
+            f"got a {MANIFEST_FILE} that cannot be read ({error.strerror}), expected a file and the right to read it: "
+            "give it, or copy the release again"
+        ) from None
+    except (ValueError, RecursionError) as error:
         raise BadModelDir(
             f"got a {MANIFEST_FILE} that is not JSON ({type(error).__name__}), expected a whole one: "
             "copy the release again, or build it again"
