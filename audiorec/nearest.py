@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from audiorec.audio.decoder import DecodeLimits, Decoder
 from audiorec.embed import Embedding, embed
-from audiorec.errors import BadQuery, BadVector
+from audiorec.errors import BadAudio, BadQuery, BadVector
 from audiorec.metadata.filters import Mask, evaluate, parse_filter
 from audiorec.release import Release, open_release
 from audiorec.text import clean_text
@@ -225,6 +225,10 @@ def embed_file(path: Path | str, release: Release | Path | str, *, max_s: float 
     decoder = Decoder(DecodeLimits(max_s=max_s))
     try:
         return embed(decoder.decode(Path(path)), opened.encoder)
+    except BadAudio as error:
+        if error.code != "unreadable":
+            raise
+        raise BadAudio(f"{error.message}: {path}, expected a file of sound", code=error.code) from None
     finally:
         decoder.close()
 

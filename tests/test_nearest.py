@@ -2,6 +2,7 @@
 
 import doctest
 import math
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -146,8 +147,11 @@ def test_a_sound_that_is_none_is_refused(nearest: Nearest, tmp_path: Path) -> No
     (tmp_path / "text.wav").write_text("no sound at all")
     with pytest.raises(BadAudio, match="expected"):
         nearest.search_file(tmp_path / "text.wav")
-    with pytest.raises(BadAudio, match="got a file that cannot be read"):
-        nearest.search_file(tmp_path / "missing.wav")
+    for name, reason in (("missing.wav", "No such file or directory"), ("", "Is a directory")):
+        path = tmp_path / name
+        message = re.escape(f"got a file that cannot be read ({reason}): {path}, expected a file of sound")
+        with pytest.raises(BadAudio, match=message):
+            nearest.search_file(path)
     (tmp_path / "good.wav").write_bytes(encoded(tone(0.2)))
     with pytest.raises(BadModelDir, match="which does not exist, expected a model directory"):
         embed_file(tmp_path / "good.wav", tmp_path / "nowhere")
