@@ -187,6 +187,18 @@ class WrongState(AudiorecError):
     code = "not_finished"
 
 
+class NoSuchPart(AudiorecError):
+    """A part of a file that begins after its end. n_bytes: of the file."""
+
+    status = 416
+    exit_code = 4
+    code = "no_such_part"
+
+    def __init__(self, message: str, *, n_bytes: int) -> None:
+        super().__init__(message)
+        self.n_bytes = n_bytes
+
+
 class SoundGone(AudiorecError):
     """The sound of a job was deleted: it was not used for long, or its place was needed."""
 

@@ -67,8 +67,14 @@ class TestTheFile:
 
     def test_no_part_of_it(self, client: TestClient, catalogue: Catalogue) -> None:
         response = client.get(path_of(ID), headers={"Range": "bytes=99999999-"})
-        assert (response.status_code, response.content) == (416, b"")
-        assert response.headers["content-range"] == f"bytes */{len(catalogue.sound(ID))}"
+        n_bytes = len(catalogue.sound(ID))
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) == (416, "no_such_part")
+        assert (
+            f"got the range 'bytes=99999999-', expected one that begins before the end of {n_bytes:,} bytes"
+            in (error["message"])
+        )
+        assert response.headers["content-range"] == f"bytes */{n_bytes}"
 
     def test_head(self, client: TestClient) -> None:
         response = client.head(path_of(ID))

@@ -30,7 +30,7 @@ router = APIRouter(
         200: {"description": "the file; 206 for a part of it, by a Range header", "content": CONTENT},
         206: {"description": "a part of it", "content": CONTENT},
         304: {"description": "whoever asks has it already"},
-        416: {"description": "a part that begins after its end"},
+        416: {"model": Failure, "description": "a part that begins after its end"},
     },
 )
 async def clip_sound(request: Request, clip_id: str) -> Response:

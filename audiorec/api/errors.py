@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from audiorec.api import metrics
 from audiorec.api.uploads import ClientGoneError
-from audiorec.errors import AudiorecError
+from audiorec.errors import AudiorecError, NoSuchPart
 
 LOG = logging.getLogger("audiorec")
 CLIENT_CLOSED_REQUEST = 499  # nginx's code: nobody reads the answer, the metrics do
@@ -63,6 +63,8 @@ async def _audiorec_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, AudiorecError)
     retry_after_s = getattr(error, "retry_after_s", None)
     headers = {"Retry-After": str(retry_after_s)} if retry_after_s else None
+    if isinstance(error, NoSuchPart):
+        headers = {"Content-Range": f"bytes */{error.n_bytes}"}
     return _response(request, error.status, error.code, error.message, headers)
 
 

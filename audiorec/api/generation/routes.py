@@ -145,7 +145,7 @@ async def events(request: Request, job_id: str) -> Response:
         },
         206: {"description": "a part of it", "content": {form.media_type: BINARY for form in FORMATS.values()}},
         304: {"description": "whoever asks has it already"},
-        416: {"description": "a part that begins after its end"},
+        416: {"model": Failure, "description": "a part that begins after its end"},
     },
 )
 async def audio(request: Request, job_id: str) -> Response:
