@@ -421,7 +421,7 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            pytest.param({}, "base", id="no base"),
+            pytest.param({}, "^got no base, expected it as --base", id="no base"),
             pytest.param({"base": "x", "minutes": 1, "epochs": 1}, "expected one of", id="two ends"),
             pytest.param({"base": "x", "crop_samples": 100}, "crop_samples", id="a tiny crop"),
             pytest.param({"base": "x", "test_share": 0.5, "validation_share": 0.45}, "a tenth", id="shares"),

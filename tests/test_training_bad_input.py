@@ -210,9 +210,9 @@ def test_a_run_that_collapses_says_so(wav_dir: Path, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        pytest.param({}, "expected one of epochs, minutes, cpu_minutes", id="no end"),
-        pytest.param({"minutes": 1, "epochs": 1}, "expected one of epochs, minutes, cpu_minutes", id="two ends"),
-        pytest.param({"minutes": -1}, "minutes = '-1'", id="negative"),
+        pytest.param({}, "^got no end for the run, expected one of epochs, minutes, cpu_minutes", id="no end"),
+        pytest.param({"minutes": 1, "epochs": 1}, "^got epochs and minutes for the run, expected one", id="two ends"),
+        pytest.param({"minutes": -1}, "minutes = '-1', expected greater than 0", id="negative"),
         pytest.param({"epochs": 1, "batch_size": 0}, "batch_size = '0'", id="nothing in a batch"),
         pytest.param({"epochs": 1, "crop_samples": 512}, "has .* top codes", id="a crop without a code"),
         pytest.param({"epochs": 1, "colour": "red"}, "colour", id="unknown"),

@@ -1,6 +1,7 @@
 """What every training run is asked for, and settings as TOML."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,9 @@ class RunSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_end(self) -> "RunSettings":
-        if sum(getattr(self, name) is not None for name in ENDS) != 1:
-            raise ValueError(f"expected one of {', '.join(ENDS)}")
+        ends = [name for name in ENDS if getattr(self, name) is not None]
+        if len(ends) != 1:
+            raise ValueError(f"got {' and '.join(ends) or 'no end'} for the run, expected one of {', '.join(ENDS)}")
         return self
 
 
@@ -53,8 +55,13 @@ def layered(
 def named(error: ValidationError) -> BadSetting:
     """A validation's first error as one of ours, naming the setting."""
     first = error.errors()[0]
-    name = ".".join(map(str, first["loc"])) or "the settings"
-    return BadSetting(f"got {name} = {str(first['input'])[:60]!r}: {first['msg']}")
+    name, reason = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return BadSetting(f"got no {name}, expected it as --{name.replace('_', '-')} or in the config")
+    if not name:  # what several settings say together
+        return BadSetting(reason if reason.startswith("got ") else f"got settings that do not fit together: {reason}")
+    reason = re.sub("^: Input should be ", ", expected ", f": {reason}")
+    return BadSetting(f"got {name} = {str(first['input'])[:60]!r}{reason}")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
