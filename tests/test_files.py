@@ -102,11 +102,12 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BadSetting, match="got 'file' in or as a file, expected a folder"), writing_to_disk("it"):
         (tmp_path / "file").mkdir(exist_ok=True)
-    with (
-        pytest.raises(BadSetting, match="got 'file' in or as a file"),
-        locked(tmp_path / "file" / "lock", "the model directory"),
-    ):
-        pytest.fail("there is no such folder")
+    for lock in (tmp_path / "file" / "lock", tmp_path / "file" / "work" / "lock"):
+        with (
+            pytest.raises(BadSetting, match="got 'file' in or as a file, expected a folder for the model directory"),
+            locked(lock, "the model directory"),
+        ):
+            pytest.fail("there is no such folder")
 
 
 def test_a_folder_that_may_not_be_written(unprivileged_dir: Path) -> None:
@@ -115,8 +116,8 @@ def test_a_folder_that_may_not_be_written(unprivileged_dir: Path) -> None:
     with pytest.raises(NoSpace, match="'Permission denied' while writing file"), replacing(unprivileged_dir / "file"):
         pytest.fail("it was opened")
     with (
-        pytest.raises(NoSpace, match="'Permission denied' while writing lock"),
-        locked(unprivileged_dir / "lock", "it"),
+        pytest.raises(NoSpace, match="'Permission denied' while writing the run"),
+        locked(unprivileged_dir / "lock", "the run"),
     ):
         pytest.fail("it was locked")
     assert (unprivileged_dir / "file").read_bytes() == b"old"

@@ -182,7 +182,7 @@ def test_killed_anywhere_it_goes_on(copy: Path, decoded: dict[str, Samples]) -> 
 @pytest.mark.parametrize("inside", ["file", "file/samples"])
 def test_a_file_in_the_way_is_said(tmp_path: Path, inside: str) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(BadSetting, match=rf"got '{Path(inside).name}' .* expected a folder"):
+    with pytest.raises(BadSetting, match=r"got 'file' .* expected a folder"):
         render(tmp_path / inside)
     done = subprocess.run(
         [sys.executable, "-m", "audiorec.samples", tmp_path / inside], capture_output=True, check=False

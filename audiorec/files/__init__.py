@@ -27,7 +27,8 @@ def writing_to_disk(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in NO_FOLDER:
-            name = Path(error.filename or what).name
+            path = Path(error.filename or what)
+            name = next((above for above in (path, *path.parents) if os.path.isfile(above)), path).name
             raise BadSetting(f"got '{name}' in or as a file, expected a folder for {what}: name another") from error
         if error.errno in OUT_OF_SPACE or error.errno is None:  # numpy's word for a short write has no number
             raise NoSpace(
@@ -87,7 +88,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
     The system lets go of the lock when the process ends, however it ends.
     """
-    with writing_to_disk(path.name):
+    with writing_to_disk(what):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b", buffering=0)
     with file:
