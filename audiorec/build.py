@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiorec.audio.decoder import DecodeLimits
+from audiorec.catalogue import check_folder
 from audiorec.catalogue.convert import CLIPS_FILE, DEFAULT_LIMITS, REFUSED_FILE, Conversion, convert, read_conversion
 from audiorec.encoders import DEFAULT_ENCODER, make_encoder
 from audiorec.errors import BadModelDir, BadSetting
@@ -76,7 +77,7 @@ def build(
     Raises BadCatalogue, BadSetting, BadCheckpoint, BadModel, TrainingFailed, Busy, NoSpace.
     """
     check_encoder(Workplace(model_dir), encoder, checkpoint_path, layer)
-    _check_apart(audio_dir, model_dir)
+    _check_folders(audio_dir, model_dir)
     reference = named_model(Workplace(model_dir), encoder, model, layer, refit=refit, say=say)
     with Workplace(model_dir).locked() as work:
         with work.timed("convert"):
@@ -104,7 +105,7 @@ def convert_step(
     progress: Progress = silent,
 ) -> Conversion:
     """The first step alone: `work/wav/`."""
-    _check_apart(audio_dir, model_dir)
+    _check_folders(audio_dir, model_dir)
     with Workplace(model_dir).locked() as work:
         return convert(
             audio_dir,
@@ -157,7 +158,9 @@ def _features_key(work: Workplace, fitted: FittedEncoder) -> str:
     return make_encoder(fitted.facts.name, kept_checkpoint(work, fitted.facts.name)).features_key()
 
 
-def _check_apart(audio_dir: Path, model_dir: Path) -> None:
+def _check_folders(audio_dir: Path, model_dir: Path) -> None:
+    """Before anything is written."""
+    check_folder(audio_dir)
     if model_dir.resolve().is_relative_to(audio_dir.resolve()):
         raise BadSetting(
             f"got the model directory {model_dir} inside the folder of clips {audio_dir}, expected it elsewhere: "

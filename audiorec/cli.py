@@ -14,7 +14,9 @@ import typer
 import audiorec
 from audiorec.commands import ask, build, catalogue, crawl, generate, keys, serve, train
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+)
 for commands in (crawl, build, ask, catalogue, serve, generate):
     app.add_typer(commands.app)
 app.add_typer(keys.app, name="keys")

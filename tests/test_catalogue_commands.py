@@ -71,7 +71,7 @@ def test_add_tells_what_came_of_it(model_dir: Path, new_dir: Path) -> None:
     assert re.search(
         rf"published release 0002: {N_CLIPS + 2} clips \(verify \d+\.\d s, convert .* publish .* s\)", text
     )
-    assert re.search(r"index: exact answers \(4 trees, search_k \d+\), recall@10 1\.0000, ", text)
+    assert re.search(r"index: exact answers, as fast here; Annoy \(4 trees, search_k \d+\): recall@10 1\.0000, ", text)
     assert re.search(r"neighbours by label: P@5 \d\.\d{3}, mAP \d\.\d{3}, \d+ queries", text)
     assert done("add", model_dir, new_dir) == "clips: 2 as they were\nnothing new: release 0002 is current\n"
 

@@ -142,3 +142,18 @@ def test_a_folder_that_may_not_be_read_is_told_as_such(unprivileged_dir: Path) -
         ended = CliRunner().invoke(app, ["build", str(clips), str(unprivileged_dir / "model")])
         assert ended.exit_code == 3
         assert "cannot be read (Permission denied)" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["build", "crawl"])
+def test_a_single_sound_is_no_list_of_them(tmp_path: Path, command: str) -> None:
+    (tmp_path / "a.mp3").write_bytes(mp3(1.0, 440.0))
+    refused = CliRunner().invoke(app, [command, str(tmp_path / "a.mp3"), str(tmp_path / "out")])
+    assert refused.exit_code == 2
+    assert "got 'a.mp3', a sound, expected a folder of sounds, or a list of them" in refused.output
+
+
+def test_a_build_of_nothing_leaves_nothing(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(app, ["build", str(tmp_path / "nowhere"), str(tmp_path / "out")])
+    assert refused.exit_code == 3
+    assert "nowhere, which does not exist, expected a folder of clips" in refused.output.replace("\n", "")
+    assert not (tmp_path / "out").exists()

@@ -52,8 +52,7 @@ def scan(audio_dir: Path) -> Scan:
     of the first folder on the way to the clip. A crawl's `clips.tsv` is read likewise; a `labels.csv` beside it comes
     first. Raises BadCatalogue for a folder or table that cannot be used.
     """
-    if not os.path.isdir(audio_dir):
-        raise BadCatalogue(f"got {audio_dir}, which {_what_is_wrong(audio_dir)}, expected a folder of clips")
+    check_folder(audio_dir)
     found = Scan()
     labels: dict[Path, dict[str, str]] = {}
     files: list[Path] = []
@@ -74,6 +73,12 @@ def scan(audio_dir: Path) -> Scan:
             )
         )
     return found
+
+
+def check_folder(audio_dir: Path) -> None:
+    """Raises BadCatalogue for what is no folder."""
+    if not os.path.isdir(audio_dir):
+        raise BadCatalogue(f"got {audio_dir}, which {_what_is_wrong(audio_dir)}, expected a folder of clips")
 
 
 def scan_all(paths: Iterable[Path]) -> Scan:

@@ -58,7 +58,7 @@ def crawl(
     max_bytes: Annotated[int | None, typer.Option(min=1, help="Stop when it holds so many bytes.")] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Nothing published before that day."),
+        typer.Option(formats=["%Y-%m-%d"], help="Nothing published before that day; what has no date is taken."),
     ] = None,
     max_s: MaxS = 3600.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be fetched, and fetch nothing.")] = False,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiorec.crawl import Crawled, CrawlOptions, Status, crawl, refresh_tables
+from audiorec.crawl.sniff import refuse_sound
 
 CRAWL_DIR = "crawl"
 
@@ -21,5 +22,7 @@ def gather(
     if os.path.isdir(folder) or not (os.path.isfile(folder) or is_elsewhere):
         refresh_tables(folder)
         return folder, None
+    if not is_elsewhere:
+        refuse_sound(folder)
     out_dir = work_dir / CRAWL_DIR
     return out_dir, crawl(source, out_dir, options=options, report=report)

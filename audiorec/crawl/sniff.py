@@ -1,8 +1,11 @@
 """What the first bytes of a file tell: its extension, or that it cannot be sound, before the rest is fetched."""
 
 import re
+from pathlib import Path
 
 from audiorec.crawl.failures import CrawlFailure
+from audiorec.errors import BadSetting
+from audiorec.quoting import quoted
 
 HEAD_BYTES = 512
 UNKNOWN_EXTENSION = ".audio"
@@ -34,6 +37,7 @@ _FEED = re.compile(
     rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<\?xml-stylesheet[^>]*>\s*)*<(rss|feed|rdf:RDF)\b", re.DOTALL
 )
 _BOM = b"\xef\xbb\xbf"
+_BOM_UTF16 = b"\xff\xfe"  # the beginning of an MPEG frame as well
 
 
 def extension_of(head: bytes) -> str:
@@ -82,3 +86,17 @@ def refuse_text(head: bytes) -> None:
     else:
         return
     raise CrawlFailure(f"got {what}, expected sound", code=code)
+
+
+def refuse_sound(path: Path) -> None:
+    """Raises BadSetting for a single sound where a folder or a list of sounds is meant. What cannot be read is none."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return
+    if extension_of(head) != UNKNOWN_EXTENSION and not head.startswith(_BOM_UTF16):
+        raise BadSetting(
+            f"got {quoted(path.name)}, a sound, expected a folder of sounds, or a list of them: "
+            "name the folder that it lies in"
+        )

@@ -140,11 +140,12 @@ def text_lines(facts: "EncoderFacts") -> list[str]:
 
 
 def index_line(facts: Mapping[str, Any]) -> str:
-    trees = f" ({facts['n_trees']} trees, search_k {facts['search_k']})" if "n_trees" in facts else ""
-    return (
-        f"index: {facts['kind']} answers{trees}, recall@10 {facts['recall_at_10']:.4f}, "
-        f"{facts['us_per_query']:.0f} microseconds a query"
-    )
+    """facts: of a manifest, whose figures are the Annoy index's whichever answers; or of what was measured anew."""
+    trees = f"{facts['n_trees']} trees, search_k {facts['search_k']}" if "n_trees" in facts else ""
+    figures = f"recall@10 {facts['recall_at_10']:.4f}, {facts['us_per_query']:.0f} microseconds a query"
+    if trees and facts["kind"] == "exact":
+        return f"index: exact answers, as fast here; Annoy ({trees}): {figures}"
+    return f"index: {facts['kind']} answers{trees and f' ({trees})'}, {figures}"
 
 
 def scores_table(evaluation: "Evaluation") -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from audiorec.crawl.http import Fetcher
-from audiorec.crawl.sniff import HEAD_BYTES, is_feed, is_text, is_web_page
+from audiorec.crawl.sniff import HEAD_BYTES, is_feed, is_text, is_web_page, refuse_sound
 from audiorec.crawl.sources.base import Source
 from audiorec.crawl.sources.coub import HOSTS, Coub
 from audiorec.crawl.sources.folders import FolderSource
@@ -45,6 +45,7 @@ def _open_local(path: Path, fetcher: Fetcher) -> Source:
     if os.path.isdir(path):  # no error where it cannot be looked at
         return FolderSource(path, max_table_bytes=fetcher.options.max_page_bytes)
     if os.path.isfile(path):
+        refuse_sound(path)
         return ListSource(path, fetcher)
     raise BadSetting(
         f"got {quoted(str(path))}, which is not there, expected a folder, a list file, a URL, coub:... or ytdlp:URL"
