@@ -305,7 +305,7 @@ class TestBatch:
         ("body", "fragment"),
         [
             ({"queries": []}, "got [] for queries, expected to have at least 1 item"),
-            ({}, "without queries"),
+            ({}, "without 'queries'"),
             ([], "got [], expected a JSON object"),
             ({"queries": "x"}, "got 'x' for queries"),
             ({"queries": [{"clip_id": ID}], "k": 3}, "unknown field 'k'"),

@@ -256,8 +256,8 @@ def test_a_folder_without_a_sound_is_3(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--id", "nowhere"], "no clip has the id 'nowhere'"),
-        (["--id", ""], "no clip has the id ''"),
+        (["--id", "nowhere"], "got the clip id 'nowhere', expected one of the"),
+        (["--id", ""], "got the clip id '', expected one of the"),
         (["--embedding", "[1, 2, 3]"], "got an embedding of 3 numbers, expected 160"),
         (["--embedding", '"text"'], "not a list of numbers"),
         (["--embedding", "[NaN]"], "expected 160"),

@@ -271,7 +271,9 @@ class TestClipIds:
     def test_an_unknown_id(self, release: Path, clip_id: str) -> None:
         metadata = Metadata.open(release)
         assert metadata.find(clip_id) is None
-        with pytest.raises(UnknownClip, match=r"no clip has the id .* catalogue of 20 clips") as caught:
+        with pytest.raises(
+            UnknownClip, match=r"got the clip id .*, expected one of the 20 clips of this catalogue"
+        ) as caught:
             metadata.row_of(clip_id)
         assert repr(clip_id) in caught.value.message
         caught.value.message.encode()

@@ -392,7 +392,7 @@ def test_conditions(page: Page, server: Running) -> None:
 def test_errors_are_told_in_words(page: Page, server: Running, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{server.port}/"
     page.open(f"{url}#clip=nope")
-    page.wait_for(f"{TOLD}.includes('no clip has the id \\'nope\\'') && {TOLD}.includes('Request ')")
+    page.wait_for(f"{TOLD}.includes('got the clip id \\'nope\\'') && {TOLD}.includes('Request ')")
     (tmp_path / "noise.wav").write_bytes(b"<img src=x onerror=alert(1)>" * 100)
     page.choose_file("#file", tmp_path / "noise.wav")
     page.wait_for(f"{TOLD}.startsWith('got ') && !{TOLD}.includes('nope')")

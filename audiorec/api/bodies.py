@@ -110,13 +110,14 @@ def bad_query(error: ValidationError) -> BadQuery | BadVector:
     if first["type"] == "json_invalid":
         return BadQuery(f"got a body that is not JSON ({first['msg'][:200]}), expected a JSON object")
     if first["type"] == "missing":
-        return BadQuery(f"got a body without {where}, expected it: /docs has examples")
+        return BadQuery(f"got a body without {shown(where)}, expected that field: /docs has examples")
     if first["type"] == "extra_forbidden":
         return BadQuery(f"got the unknown field {shown(where)}, expected those that /docs lists")
     if not where:
         return BadQuery(f"got {shown(first['input'])}, expected a JSON object")
     kind = BadVector if first["loc"][0] == "embedding" else BadQuery
     expected = re.sub(r"^\w+ should (be )?", lambda verb: "" if verb[1] else "to ", first["msg"])
+    expected = re.sub(r" after validation(, not 0$)?", "", expected)
     return kind(f"got {shown(first['input'])} for {where}, expected {expected.replace('dictionary', 'object')}")
 
 

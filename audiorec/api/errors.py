@@ -72,10 +72,14 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     got = f"{request.method} {request.url.path[:200]}"
-    messages = {404: f"got {got}, which is not a route: /docs lists them", 405: f"got {got}: /docs lists the methods"}
     headers = dict(error.headers or {})
+    methods = ", ".join(sorted(_methods(request)))
     if "Allow" in headers:
-        headers["Allow"] = ", ".join(sorted(_methods(request)))
+        headers["Allow"] = methods
+    messages = {
+        404: f"got {got}, which is not a route: /docs lists them",
+        405: f"got {got}, expected one of {methods}: /docs says what they do",
+    }
     return _response(request, error.status_code, code, messages.get(error.status_code, str(error.detail)), headers)
 
 

@@ -8,12 +8,12 @@ import typer
 from audiorec.commands.arguments import AudioDir, RunDir, named_path
 from audiorec.terminal import progress, reported, show
 
-app = typer.Typer(no_args_is_help=True, help="Train an encoder that learns, or an adapter of a generator.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def train() -> None:
-    """Train an encoder that learns."""
+    """Train an encoder that learns, a classifier, or an adapter of a generator."""
 
 
 @app.command()

@@ -173,7 +173,9 @@ class Metadata:
         """The row of a clip. Raises UnknownClip."""
         row = self.find(clip_id)
         if row is None:
-            raise UnknownClip(f"no clip has the id {quoted(clip_id)} in this catalogue of {self._n_rows} clips")
+            raise UnknownClip(
+                f"got the clip id {quoted(clip_id)}, expected one of the {self._n_rows} clips of this catalogue"
+            )
         return row
 
     def sample(self, n_clips: int) -> Rows:

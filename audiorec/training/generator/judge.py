@@ -35,7 +35,7 @@ class Judged:
     def verdict(self) -> str:
         change = (
             f"loss {self.before:.4f} without it, {self.after:.4f} with it, on {self.n_clips} clips of {self.n_groups} "
-            f"groups held back (gain {self.gain:.4f}, standard error {self.error:.4f})"
+            f"groups held back (gain {self.gain:.2g}, standard error {self.error:.2g})"
         )
         if self.helped:
             return f"it helped: {change}"
