@@ -195,7 +195,7 @@ def test_a_layer_that_was_named_is_kept_until_another_is(few: Path, source: Path
     def layer(**options: Any) -> tuple[int, str]:
         facts = quickly(few, tmp_path / "model", encoder="wav2vec2", **options)
         assert facts.layer is not None
-        return facts.layer.index, facts.layer.why.split(",")[0]
+        return facts.layer.index, facts.layer.why.split(":")[0]
 
     middle, named = "the one in the middle", "the one that was named"
     assert layer(model=str(source)) == (1, middle)

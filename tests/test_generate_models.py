@@ -185,6 +185,7 @@ def test_no_guidance(kind: str, generators: Callable[[str], Generator]) -> None:
     assert made(generators(kind), guidance=0.0).duration_s == 0.5
 
 
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")  # diffusers to transformers
 @pytest.mark.parametrize("kind", LATENT)
 def test_the_samples_are_those_of_the_pipeline(kind: str, tiny_generator: Directory, generators: Any) -> None:
     pipe = open_pipeline(tiny_generator(kind))

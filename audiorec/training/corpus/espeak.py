@@ -35,6 +35,7 @@ class Speaker:
         self._said: list[npt.NDArray[np.int16]] = []
         self._callback = Callback(self._hear)
         self._library.espeak_SetSynthCallback(self._callback)
+        self._libc = ctypes.CDLL(None)
 
     def _hear(self, samples: "ctypes._Pointer[ctypes.c_short]", n_samples: int, events: int | None) -> int:
         if samples and n_samples > 0:
@@ -48,6 +49,7 @@ class Speaker:
         for parameter, value in ((RATE, words_per_minute), (PITCH, pitch), (RANGE, pitch_range)):
             self._library.espeak_SetParameter(parameter, value, 0)
         self._said.clear()
+        self._libc.srand(1)  # what is noise in a voice is drawn by C's rand, which other libraries call as well
         data = text.encode()
         self._library.espeak_Synth(data, len(data) + 1, 0, 0, 0, UTF8, None, None)
         if not self._said:
