@@ -573,3 +573,18 @@ def test_the_command_line(wav_dir: Path, base_dir: Path, tmp_path: Path) -> None
     assert list(tmp_path.rglob("birds.safetensors"))
     refused = CliRunner().invoke(app, arguments)
     assert (refused.exit_code, "has a run in it" in refused.output) == (2, True)
+
+
+@pytest.mark.parametrize("kind", ["AudioLDMPipeline", "AudioLDM2Pipeline"])
+def test_captions_that_the_model_does_not_read_to_the_end_are_told_once(
+    kind: str,
+    wav_dir: Path,
+    tmp_path: Path,
+    tiny_generator: Any,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    said: list[str] = []
+    given = {"base": str(tiny_generator(kind)), "steps": 1, "rank": 2, "seconds": SECONDS, "samples_every": 0}
+    tune(wav_dir, tmp_path / "run", {**given, "batch_size": 2, "caption": "{label} " + "la " * 80}, say=said.append)
+    assert f"{N_CLIPS} of {N_CLIPS} captions are longer than the 64 tokens that the model reads, and cut" in said
+    assert "truncated" not in capfd.readouterr().err

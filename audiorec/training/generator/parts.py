@@ -24,7 +24,9 @@ class Parts:
     def __init__(self, pipe: Any, device: torch.device) -> None:
         """Raises BadModel for one of another sample rate or noise schedule than what can be learnt here."""
         from diffusers import DDPMScheduler
+        from diffusers.utils import logging
 
+        logging.set_verbosity_error()  # with each caption that is cut it would say so: see `n_cut`
         self.pipe = pipe
         self.device = device
         self.kind = type(pipe).__name__
@@ -55,6 +57,13 @@ class Parts:
         n_halvings = len(pipe.unet.config.block_out_channels) - 1
         block_samples: int = self.hop_samples * frames_per_latent * 2**n_halvings
         return max(1, round(seconds * self.sample_rate_hz / block_samples)) * block_samples
+
+    def n_cut(self, captions: Sequence[str]) -> tuple[int, int]:
+        """(how many have more tokens than the text encoder that reads fewest, how many tokens that reads)."""
+        tokenizers = [self.pipe.components.get(name) for name in ("tokenizer", "tokenizer_2")]
+        shortest = min((each for each in tokenizers if each is not None), key=lambda each: int(each.model_max_length))
+        n_tokens: int = shortest.model_max_length
+        return sum(len(ids) > n_tokens for ids in shortest(list(captions), verbose=False).input_ids), n_tokens
 
     @torch.no_grad()
     def latents(self, waveforms: Tensor, generator: torch.Generator) -> Tensor:

@@ -75,6 +75,9 @@ def tune(
     say(f"{len(learnt)} clips to learn from, {len(validated)} to validate on, {len(tested)} to tell whether it helped")
     with run_folder(out_dir, resume=resume) as process:
         parts = Parts(base.pipe, process.device)
+        n_cut, n_tokens = parts.n_cut([clip.caption for clip in clips])
+        if n_cut:
+            say(f"{n_cut} of {len(clips)} captions are longer than the {n_tokens} tokens that the model reads, and cut")
         learner = AdapterLearner(settings, process, parts, learnt, validated)
         if resume:
             _restore(learner, out_dir)
