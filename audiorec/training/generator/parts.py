@@ -24,9 +24,11 @@ class Parts:
     def __init__(self, pipe: Any, device: torch.device) -> None:
         """Raises BadModel for one of another sample rate or noise schedule than what can be learnt here."""
         from diffusers import DDPMScheduler
-        from diffusers.utils import logging
+        from diffusers.utils import logging as of_diffusers
+        from transformers.utils import logging as of_transformers
 
-        logging.set_verbosity_error()  # with each caption that is cut it would say so: see `n_cut`
+        for of in (of_diffusers, of_transformers):
+            of.set_verbosity_error()  # with each caption that is cut they would say so: see `n_cut`
         self.pipe = pipe
         self.device = device
         self.kind = type(pipe).__name__
